@@ -1,0 +1,34 @@
+# Every target works on a fresh machine: each begins with `setup`, which makes .venv with an editable install.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test check sim clean
+
+help:  ## List the targets.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: .venv/.installed  ## Make .venv, with pigeon installed in it (editable).
+
+.venv/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pigeon needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: hatchling editables
+	$(BIN)/pip install --quiet --disable-pip-version-check --prefer-binary --no-build-isolation -e '.[dev]'
+	@touch $@
+
+demo: setup  ## Four real nodes on this machine agree on one order; takes under a minute.
+	$(BIN)/pigeon demo
+
+test: setup  ## All tests that need neither root, a server nor a browser.
+	$(BIN)/python -m pytest -q
+
+check: setup  ## Lint and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+sim: setup  ## Seeded simulation of the chain core: every seed must keep every property.
+	$(BIN)/python tests/simulation/run.py
+
+clean:  ## Remove the environment and every cache.
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
