@@ -1,0 +1,1 @@
+"""The record: broadcast, total order, membership, the block store. Only store.py touches the disk."""

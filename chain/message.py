@@ -1,0 +1,274 @@
+"""What replicas say to one another, each a typed record; an envelope carries everything for one peer.
+
+Votes and acks are signed over a tagged preimage of all fields but the signature (and what is attached).
+"""
+
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from chain.block import Block, Body, Certificate, Counter, Head, Place, Slot, checkpoint_text
+from chain.codec import Record, decode, encode
+from chain.committee import MAX_MEMBERS
+from chain.control import Request
+from chain.crypto import Signer, preimage, tagged_hash
+from chain.errors import MalformedError
+from chain.ids import BlockId, Hash, MemberId, RoomId, Signature, SlotId
+
+WIRE_VERSION = 1
+MAX_ENVELOPE = 1024 * 1024
+ENVELOPE_TARGET = 256 * 1024
+"""An envelope is closed when it would grow beyond this; one message may be larger."""
+
+_PerMember = msgspec.Meta(max_length=MAX_MEMBERS)
+Round = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
+
+
+class SlotMessage(Record, frozen=True, tag=1):
+    slot: Slot
+    bodies: Annotated[tuple[Body, ...], msgspec.Meta(max_length=32)]
+
+
+class Ack(Record, frozen=True, tag=2):
+    epoch: Counter
+    signer: Place
+    ackseq: Counter
+    entries: Annotated[tuple[tuple[Place, Head], ...], _PerMember]
+    signature: Signature
+
+    def preimage(self, room: RoomId) -> bytes:
+        core = (self.epoch, self.signer, self.ackseq, self.entries)
+        return preimage("ack", room=room, epoch=self.epoch, payload=encode(core))
+
+
+class Prevote(Record, frozen=True, tag=3):
+    epoch: Counter
+    height: Counter
+    round: Round
+    signer: Place
+    block: BlockId
+    justification: Hash
+    signature: Signature
+
+    def preimage(self, room: RoomId) -> bytes:
+        core = (self.epoch, self.height, self.round, self.signer, self.block, self.justification)
+        return preimage("prevote", room=room, epoch=self.epoch, payload=encode(core))
+
+
+class Precommit(Record, frozen=True, tag=4):
+    epoch: Counter
+    height: Counter
+    round: Round
+    signer: Place
+    block: BlockId
+    log_size: Counter
+    log_root: Hash
+    signature: Signature
+
+    def preimage(self, room: RoomId) -> bytes:
+        return checkpoint_text(
+            room=room,
+            epoch=self.epoch,
+            height=self.height,
+            round_=self.round,
+            block=self.block,
+            log_size=self.log_size,
+            log_root=self.log_root,
+        )
+
+
+class RoundChange(Record, frozen=True, tag=5):
+    epoch: Counter
+    height: Counter
+    round: Round
+    """The round it asks for; it promises no prevote or precommit below."""
+    signer: Place
+    lock: tuple[Round, BlockId] | None
+    """The highest polka its signer knows, whose prevotes are attached."""
+    signature: Signature
+    polka: Annotated[tuple[Prevote, ...], _PerMember] = ()
+
+    def preimage(self, room: RoomId) -> bytes:
+        core = (self.epoch, self.height, self.round, self.signer, self.lock)
+        return preimage("round-change", room=room, epoch=self.epoch, payload=encode(core))
+
+
+class Propose(Record, frozen=True, tag=6):
+    epoch: Counter
+    height: Counter
+    round: Round
+    signer: Place
+    block: Block
+    justification: Annotated[tuple[RoundChange, ...], _PerMember]
+    signature: Signature
+
+    def preimage(self, room: RoomId) -> bytes:
+        core = (
+            self.epoch,
+            self.height,
+            self.round,
+            self.signer,
+            self.block.id(room),
+            justification_digest(self.justification, room=room, epoch=self.epoch),
+        )
+        return preimage("propose", room=room, epoch=self.epoch, payload=encode(core))
+
+
+def justification_digest(justification: tuple[RoundChange, ...], *, room: RoomId, epoch: int) -> Hash:
+    """Names the signed parts of the round-changes; attached polkas are checked, not named."""
+    payload = encode([(vote.preimage(room), vote.signature) for vote in justification])
+    return tagged_hash("justification", room=room, epoch=epoch, payload=payload)
+
+
+Vote = Prevote | Precommit | RoundChange | Propose
+Signed = Ack | Prevote | Precommit | RoundChange | Propose
+
+
+class Standing(Record, frozen=True):
+    """How far one member's own signatures go, as somebody knows them."""
+
+    seq: Counter
+    head: SlotId
+    ackseq: Counter
+    round: int
+    """The highest round of the current height with a vote of any kind; -1 for none."""
+
+
+class Hello(Record, frozen=True, tag=7):
+    epoch: Counter
+    height: Counter
+    block: BlockId
+    linked: Annotated[tuple[MemberId, ...], _PerMember]
+    mine: Standing | None
+    """What the sender holds of itself (none: it observes)."""
+    yours: Standing | None
+    """What the sender holds of the receiver in this epoch."""
+    reply: bool
+
+
+class PullSlot(Record, frozen=True, tag=8):
+    """Asks for the slots of one branch after `have`, up to and with this one."""
+
+    epoch: Counter
+    lane: Place
+    have: Counter
+    head: Head
+
+
+class PullBlock(Record, frozen=True, tag=9):
+    """Asks for a block that was voted on and is not committed yet."""
+
+    height: Counter
+    block: BlockId
+
+
+class BlockMessage(Record, frozen=True, tag=10):
+    block: Block
+
+
+class PullRange(Record, frozen=True, tag=11):
+    """Asks for committed blocks from this height on, with their slots."""
+
+    height: Counter
+
+
+class Committed(Record, frozen=True, tag=12):
+    """A block with its certificate; in an answer to PullRange its slots follow."""
+
+    block: Block
+    certificate: Certificate
+
+
+class Equivocation(Record, frozen=True, tag=13):
+    """Two slots one owner signed for one place: evidence, and the reason to freeze the lane."""
+
+    first: Slot
+    second: Slot
+
+
+class JoinRequest(Record, frozen=True, tag=14):
+    request: Request
+
+
+class PullFinals(Record, frozen=True, tag=15):
+    """Asks for the epoch-final blocks from this epoch on."""
+
+    epoch: Counter
+
+
+class Final(Record, frozen=True):
+    block: Block
+    certificate: Certificate
+
+
+class Finals(Record, frozen=True, tag=16):
+    """Epoch-final blocks in a row, and what the state after the last of them needs.
+
+    `genesis` stands there when the walk begins at epoch 0.
+    """
+
+    epoch: Counter
+    genesis: Annotated[bytes, msgspec.Meta(max_length=2048)]
+    finals: Annotated[tuple[Final, ...], msgspec.Meta(max_length=256)]
+    frontier: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=64)]
+    spent: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=8192)]
+    more: bool
+
+
+Message = (
+    SlotMessage
+    | Ack
+    | Prevote
+    | Precommit
+    | RoundChange
+    | Propose
+    | Hello
+    | PullSlot
+    | PullBlock
+    | BlockMessage
+    | PullRange
+    | Committed
+    | Equivocation
+    | JoinRequest
+    | PullFinals
+    | Finals
+)
+
+
+class Envelope(Record, frozen=True):
+    version: int
+    messages: Annotated[tuple[Message, ...], msgspec.Meta(max_length=4096)]
+
+
+def pack(messages: list[Message]) -> list[bytes]:
+    """Envelopes, each at most about ENVELOPE_TARGET bytes, that carry the messages in order."""
+    envelopes: list[bytes] = []
+    batch: list[Message] = []
+    size = 0
+    for message in messages:
+        length = len(encode(message))
+        if batch and (size + length > ENVELOPE_TARGET or len(batch) == 4096):
+            envelopes.append(encode(Envelope(WIRE_VERSION, tuple(batch))))
+            batch, size = [], 0
+        batch.append(message)
+        size += length
+    if batch:
+        envelopes.append(encode(Envelope(WIRE_VERSION, tuple(batch))))
+    return envelopes
+
+
+UNSIGNED = Signature(bytes(64))
+
+S = TypeVar("S", Slot, Ack, Prevote, Precommit, RoundChange, Propose)
+
+
+def signed(message: S, *, room: RoomId, key: Signer) -> S:
+    """The same message with its signature filled in."""
+    return msgspec.structs.replace(message, signature=key.sign(message.preimage(room)))
+
+
+def unpack(data: bytes) -> tuple[Message, ...]:
+    """The messages of one envelope; MalformedError for anything else, also an unknown version."""
+    if len(data) > 2 and data[0] == 0x92 and data[1] != WIRE_VERSION:
+        raise MalformedError(f"version {data[1]} of the protocol; this node speaks {WIRE_VERSION}")
+    return decode(data, Envelope, limit=MAX_ENVELOPE).messages

@@ -1,0 +1,95 @@
+"""What a replica wants kept: one closed union of records, applied by the store in one durable transaction."""
+
+from dataclasses import dataclass
+
+from chain.block import Block, Body, Certificate, Leaf, Slot
+from chain.ids import BlockId, Hash, SlotId
+from chain.ledger import Tip
+
+
+@dataclass(frozen=True, slots=True)
+class KeepSlot:
+    """A slot with all its bodies: own ones before they are sent, others' before they are acked."""
+
+    id: SlotId
+    slot: Slot
+    bodies: tuple[Body, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepBlock:
+    """A certified block and the items it orders. Its slots are kept already or stand before it."""
+
+    id: BlockId
+    block: Block
+    certificate: Certificate
+    items: tuple[tuple[int, Leaf], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepEpoch:
+    """What an epoch starts from; `frontier` and `spent` are not in the block that ended the one before."""
+
+    epoch: int
+    height: int
+    block: BlockId
+    frontier: tuple[Hash, ...]
+    log_size: int
+    spent: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """A body that is in no slot yet (or no longer: its epoch ended before it was ordered)."""
+
+    data: bytes
+    front: bool = False
+    """Before everything queued so far: it was said earlier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dequeue:
+    uuid: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """One of our own signed messages (or what proves why we signed it), under a key that it replaces."""
+
+    key: str
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop all journal entries whose key begins so."""
+
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeepEvidence:
+    """Two encoded messages that no honest member signs both of."""
+
+    member: bytes
+    kind: str
+    first: bytes
+    second: bytes
+
+
+Record = KeepSlot | KeepBlock | KeepEpoch | Enqueue | Dequeue | Journal | Forget | KeepEvidence
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a replica restarts from: the store's whole relevant content, verified."""
+
+    tip: Tip
+    """After the highest block that was kept in a row from the start of its epoch."""
+    history: Tip | None
+    """After the highest block kept in a row from genesis, while that is lower than where we began."""
+    slots: tuple[KeepSlot, ...]
+    """Of the current epoch, above the cut, by lane and seq."""
+    journal: tuple[tuple[str, bytes], ...]
+    queue: tuple[bytes, ...]
+    """Bodies in no slot, in the order they were said."""
