@@ -6,7 +6,7 @@ Order matters in what comes out: whatever is to be kept stands before whatever m
 from dataclasses import dataclass
 from enum import StrEnum
 
-from chain.block import Leaf
+from chain.block import Body, Leaf
 from chain.committee import Committee
 from chain.control import Motion, Request
 from chain.ids import MemberId
@@ -38,9 +38,9 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """A body to broadcast and order: a 16-byte uuid and the content."""
+    """A body to broadcast and order; its data begins with a 16-byte uuid."""
 
-    data: bytes
+    body: Body
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,23 +28,26 @@ class KeepBlock:
 
 @dataclass(frozen=True, slots=True)
 class KeepEpoch:
-    """What an epoch starts from; `frontier` and `spent` are not in the block that ended the one before."""
+    """The start of an epoch: the final block of the one before, with its certificate.
+
+    `frontier` and `spent` complete it to a state one can begin from; a newcomer has them only for the
+    last epoch of its walk.
+    """
 
     epoch: int
-    height: int
-    block: BlockId
-    frontier: tuple[Hash, ...]
-    log_size: int
-    spent: tuple[bytes, ...]
+    final: Block
+    certificate: Certificate
+    frontier: tuple[Hash, ...] | None
+    spent: tuple[bytes, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Enqueue:
     """A body that is in no slot yet (or no longer: its epoch ended before it was ordered)."""
 
-    data: bytes
+    body: Body
     front: bool = False
-    """Before everything queued so far: it was said earlier."""
+    """Before everything queued so far: it was said earlier. Several in one transaction keep their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +94,5 @@ class Snapshot:
     slots: tuple[KeepSlot, ...]
     """Of the current epoch, above the cut, by lane and seq."""
     journal: tuple[tuple[str, bytes], ...]
-    queue: tuple[bytes, ...]
+    queue: tuple[Body, ...]
     """Bodies in no slot, in the order they were said."""

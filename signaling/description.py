@@ -182,7 +182,9 @@ def decode_answer(data: bytes, *, offer: Offer, now: int) -> Answer:
     """As decode_offer, and the answer must be to this very `offer`, from whom it was made for."""
     head, transport, signature = _parse(data, kind=_KIND_ANSWER, room=offer.room, me=offer.sender)
     if head.session != offer.session:
-        raise NotForUs("This answer belongs to another offer.", "Ask for an answer to the offer you show now.")
+        raise NotForUs(
+            "This answer belongs to another offer.", "Ask for an answer to the offer you show now."
+        )
     if offer.recipient is not None and head.sender != offer.recipient:
         raise BadSignature("This answer comes from somebody the offer was not made for.")
     if not head.flags & _ADDRESSED or transport.setup is Setup.ACTPASS:
