@@ -1,0 +1,47 @@
+"""What the command line may ask of a running node, whether in this process or behind its local socket."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from node.events import AnyEvent, InviteEvent, RoomEvent, StatusEvent
+
+
+class MemberView(msgspec.Struct, frozen=True):
+    """One line of `who`."""
+
+    member: str
+    nick: str
+    state: str
+    """`me`, `up` or `down`; `asks` for somebody who waits to be admitted."""
+    admitted_at: int
+    """Height of the block that admitted it; 0 for the founder."""
+    words: str = ""
+    have: int = 0
+    need: int = 0
+
+
+class NodeApi(Protocol):
+    """Both `node.node.Node` and `node.control.RemoteNode` satisfy this."""
+
+    async def room(self) -> RoomEvent: ...
+
+    async def say(self, text: str) -> str:
+        """Queue a message durably; its id (hex). Raises NodeError for one that is too long or not text."""
+        ...
+
+    async def status(self) -> StatusEvent: ...
+
+    async def who(self) -> list[MemberView]: ...
+
+    async def admit(self, who: str) -> MemberView:
+        """Approve the one who asks by this nick or by a prefix of its id. Raises NodeError if nobody does."""
+        ...
+
+    async def invite(self) -> InviteEvent: ...
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[AnyEvent]]:
+        """From now on, every event, in order; a subscriber that falls far behind is cut off with an error."""
+        ...

@@ -1,0 +1,154 @@
+"""What a running node tells: one struct an event, with the field names that `--json` prints.
+
+Ids and fingerprints are lower-case hex; times are milliseconds since 1970.
+"""
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="event", kw_only=True):
+    """Base: encodes to a JSON object with `event` and `v`."""
+
+    v: int = 1
+
+
+class RoomEvent(Event, frozen=True, tag="room"):
+    """First, and again after each change of committee."""
+
+    room: str
+    """The room's name."""
+    fingerprint: str
+    me: str
+    nick: str
+    n: int
+    f: int
+    quorum: int
+
+
+class InviteEvent(Event, frozen=True, tag="invite"):
+    token: str
+    expires: int
+
+
+class AsksEvent(Event, frozen=True, tag="asks"):
+    member: str
+    nick: str
+    words: str
+    """The four safety words; empty where this node has no link to the one who asks."""
+    inviter: str
+    verified: bool
+    have: int
+    need: int
+
+
+class AdmittedEvent(Event, frozen=True, tag="admitted"):
+    member: str
+    nick: str
+    n: int
+    f: int
+    quorum: int
+
+
+class RemovedEvent(Event, frozen=True, tag="removed"):
+    member: str
+    nick: str
+    n: int
+    f: int
+    quorum: int
+
+
+class PeerEvent(Event, frozen=True, tag="peer"):
+    member: str
+    nick: str
+    state: str
+    """`up` or `down`."""
+
+
+class PendingEvent(Event, frozen=True, tag="pending"):
+    id: str
+    text: str
+
+
+class DeliveredEvent(Event, frozen=True, tag="delivered"):
+    id: str
+    acks: int
+
+
+class FinalEvent(Event, frozen=True, tag="final"):
+    index: int
+    height: int
+    id: str
+    member: str
+    nick: str
+    text: str
+    claimed_time: int
+    mine: bool
+
+
+class EvidenceEvent(Event, frozen=True, tag="evidence"):
+    member: str
+    nick: str
+    kind: str
+    file: str
+
+
+class LinkView(msgspec.Struct, frozen=True):
+    member: str
+    nick: str
+    state: str
+
+
+class StatusEvent(Event, frozen=True, tag="status"):
+    n: int
+    f: int
+    quorum: int
+    up: int
+    """Members that can take part now, this one included."""
+    height: int
+    index: int
+    """How many items are ordered."""
+    pending: int
+    """Own messages that are not final."""
+    waiting_for: list[str]
+    """Nicks of members whose absence keeps something from becoming final; empty when nothing waits."""
+    links: list[LinkView]
+    rule: str = "ask"
+    notes: list[str] = []
+    """Sentences for `--why` and warnings: signing stopped, history incomplete, ..."""
+
+
+class WordsEvent(Event, frozen=True, tag="words"):
+    """A newcomer's own view of the safety words, to compare by voice with the member it reached."""
+
+    member: str
+    words: str
+
+
+class NoticeEvent(Event, frozen=True, tag="notice"):
+    """A sentence for people: progress of a join, a stopped signature, a counted fault worth telling."""
+
+    message: str
+
+
+class ErrorEvent(Event, frozen=True, tag="error"):
+    code: int
+    message: str
+    hint: str
+
+
+AnyEvent = (
+    RoomEvent
+    | InviteEvent
+    | AsksEvent
+    | AdmittedEvent
+    | RemovedEvent
+    | PeerEvent
+    | PendingEvent
+    | DeliveredEvent
+    | FinalEvent
+    | EvidenceEvent
+    | StatusEvent
+    | WordsEvent
+    | NoticeEvent
+    | ErrorEvent
+)
