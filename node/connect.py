@@ -1,0 +1,507 @@
+"""From "I want to be linked with X in this room" to an authenticated Link, through any carriers.
+
+One attempt a peer at a time, offering or answering. When both offer, the lower identity's offer stands. A newer offer of
+a peer takes the place of the attempt at an older one: it may have been killed and have come back. Whatever a carrier
+brings is verified here before anything is done for it, and is never more than a counted fault.
+"""
+
+import logging
+import math
+import secrets
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import trio
+from nacl.signing import SigningKey
+
+from node.errors import ConnectFailed
+from node.link import ChannelClosed, Link
+from node.webrtc import CONNECT_DEADLINE, Connection, Rtc
+from signaling.carrier import PRESENCE_KEY, Carrier, Parcel, ParcelKind
+from signaling.description import (
+    Answer,
+    Identity,
+    Offer,
+    RoomId,
+    Session,
+    answer_session,
+    decode_answer,
+    decode_offer,
+    encode,
+    make_answer,
+    make_offer,
+)
+from signaling.envelope import (
+    Envelope,
+    Presence,
+    open_envelope,
+    open_presence,
+    parcel_key,
+    presence_parcel,
+    seal_envelope,
+)
+from signaling.errors import Expired, NotForUs, SignalError
+from signaling.handshake import Binding, Failed, Handshake, Proven, Role, Send
+
+logger = logging.getLogger(__name__)
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+OFFER_LIFE: Final = 600.0
+_TICK: Final = 0.25
+_MAX_ATTEMPTS: Final = 64
+_MAX_DEFERRED: Final = 256
+_MAX_REMEMBERED: Final = 8192
+_GLARE_PATIENCE: Final = 25.0  # longer than a connect deadline: by then the lower's offer is known to be dead
+_ANSWER_EVERY: Final = 0.5  # seconds between answers to one sender
+_ADMISSION_RETRY: Final = 1.0  # an ADMIT may be on its way to us
+_HANDSHAKE_DEADLINE: Final = 10.0
+_WITHDRAW_DEADLINE: Final = 2.0
+_RETRY: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after so many failures in a row
+_LISTEN_FIRST: Final = 1.0  # before we call ourselves the lobby's host
+_PUBLISH_RETRY: Final = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Introduction:
+    """What a newcomer shows with its offer: the inviter's grant, and the offer's hash signed with the secret's key."""
+
+    grant: bytes
+    proof: bytes
+
+
+Wanted = Callable[[], Collection[bytes]]
+Admits = Callable[[bytes, Introduction | None, bytes], bool]
+Introduce = Callable[[bytes], Introduction]
+
+
+async def rendezvous(
+    *,
+    rtc: Rtc,
+    carriers: Sequence[Carrier],
+    identity: SigningKey,
+    room: bytes,
+    wanted: Wanted,
+    admits: Admits,
+    links: "trio.MemorySendChannel[Link]",
+    introduce: Introduce | None = None,
+    on_presence: Callable[[bytes], None] | None = None,
+    host: Callable[[], bool] = lambda: True,
+    offer_life: float = OFFER_LIFE,
+    connect_deadline: float = CONNECT_DEADLINE,
+    faults: Counter[str] | None = None,
+) -> None:
+    """Run until cancelled; every link made comes out of `links`, and lives in this task: cancelling it cuts them all.
+
+    wanted(): identities we want a link with and have none; asked every 0.25 s.
+    admits(sender, introduction, offer_hash): may this sender be answered? Asked again for a while when it says no.
+    introduce(offer_hash): a newcomer's introduction; None for members.
+    on_presence(identity): somebody says in the lobby that it may be asked.
+    host(): whether we may be that somebody (a member may, a newcomer may not).
+
+    A link may come out for a peer that is linked already: the peer was restarted and this one is proven, so the new one
+    replaces the old (`await old.aclose(deadline=0)`). To leave without loss, `await link.aclose()` each before cancelling.
+    """
+    self = _Rendezvous(
+        rtc=rtc,
+        carriers=carriers,
+        key=identity,
+        room=RoomId(room),
+        wanted=wanted,
+        admits=admits,
+        links=links,
+        introduce=introduce,
+        on_presence=on_presence,
+        host=host,
+        offer_life=offer_life,
+        connect_deadline=connect_deadline,
+        faults=faults if faults is not None else Counter(),
+    )
+    await self.run()
+
+
+@dataclass(eq=False)
+class _Attempt:
+    """One try at one peer. `answer` is there once the peer accepted our offer."""
+
+    peer: Identity
+    role: Role
+    began: float
+    offer: Offer | None = None
+    answer: Answer | None = None
+    answered: trio.Event = field(default_factory=trio.Event)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    placed: list[tuple[ParcelKind, bytes]] = field(default_factory=list)
+
+
+@dataclass
+class _Deferred:
+    """A good offer that cannot be answered now."""
+
+    offer: Offer
+    introduction: Introduction | None
+    not_before: float
+
+
+@dataclass(kw_only=True)
+class _Rendezvous:
+    rtc: Rtc
+    carriers: Sequence[Carrier]
+    key: SigningKey
+    room: RoomId
+    wanted: Wanted
+    admits: Admits
+    links: "trio.MemorySendChannel[Link]"
+    introduce: Introduce | None
+    on_presence: Callable[[bytes], None] | None
+    host: Callable[[], bool]
+    offer_life: float
+    connect_deadline: float
+    faults: Counter[str]
+
+    def __post_init__(self) -> None:
+        self.me = Identity(bytes(self.key.verify_key))
+        self._attempts: dict[Identity, _Attempt] = {}
+        self._live: dict[Identity, set[Link]] = {}
+        self._deferred: OrderedDict[Identity, _Deferred] = OrderedDict()
+        self._sessions: OrderedDict[Session, None] = OrderedDict()  # of offers answered: each once
+        self._known: OrderedDict[int, None] = OrderedDict()  # parcels looked at
+        self._failures: Counter[Identity] = Counter()
+        self._not_before: dict[Identity, float] = {}
+        self._answered_at: OrderedDict[Identity, float] = OrderedDict()
+        self._published: dict[bytes, _Attempt] = {}
+        self._swept: set[Identity] = set()
+        self._presence: Presence | None = None
+
+    async def run(self) -> None:
+        try:
+            # Attempts and the links they became live in this nursery; nothing outlives it.
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for carrier in self.carriers:
+                    nursery.start_soon(self._read, carrier)
+                await self._keep()
+        finally:
+            if self._presence is not None and self._presence.sender == self.me:
+                await self._withdraw(ParcelKind.PRESENCE, PRESENCE_KEY)
+
+    async def _keep(self) -> None:
+        """Every tick: offers to whom we want, answers that had to wait, our presence."""
+        began = trio.current_time()
+        while True:
+            now = trio.current_time()
+            wanted = {Identity(peer) for peer in self.wanted()} - {self.me}
+            for peer in sorted(wanted):
+                linked = any(not link.closed.is_set() for link in self._live.get(peer, ()))
+                if not linked and peer not in self._attempts and self._not_before.get(peer, 0.0) <= now:
+                    self._start(_Attempt(peer, Role.OFFERER, now))
+            for attempt in list(self._attempts.values()):
+                waiting = attempt.role is Role.OFFERER and not attempt.answered.is_set()
+                if waiting and attempt.peer not in wanted:
+                    attempt.scope.cancel()
+            for deferred in list(self._deferred.values()):
+                if deferred.not_before <= now:
+                    self._consider(deferred.offer, deferred.introduction)
+            if now - began >= _LISTEN_FIRST:
+                await self._be_present()
+            await trio.sleep(_TICK)
+
+    # what comes in
+
+    async def _read(self, carrier: Carrier) -> None:
+        async for parcel in carrier.parcels():
+            digest = hash((parcel.kind, parcel.key, parcel.payload))
+            if digest in self._known:
+                self._known.move_to_end(digest)
+                continue
+            _remember(self._known, digest, None, limit=_MAX_REMEMBERED)
+            try:
+                self._take(parcel)
+            except NotForUs:
+                pass  # most of what is in a lobby is for others
+            except Expired:
+                self.faults["signal: expired"] += 1
+            except SignalError as error:
+                self.faults[f"signal: {type(error).__name__}"] += 1
+                where = parcel.key.hex()[:12]
+                logger.warning(
+                    "a bad %s in %s, %s: %s", parcel.kind.value, carrier.spec, where, error.message
+                )
+
+    def _take(self, parcel: Parcel) -> None:
+        now = int(time.time())
+        if parcel.kind is ParcelKind.PRESENCE:
+            presence = open_presence(parcel.payload, room=self.room, now=now)
+            self._presence = presence
+            if presence.sender != self.me and self.on_presence is not None:
+                self.on_presence(presence.sender)
+            return
+        if parcel.key in self._published:
+            return  # our own
+        envelope = open_envelope(parcel.payload, key=self.key)
+        if parcel.kind is ParcelKind.ANSWER:
+            self._take_answer(envelope, now=now)
+            return
+        offer = decode_offer(envelope.description, room=self.room, me=self.me, now=now)
+        place = parcel_key(ParcelKind.OFFER, room=self.room, sender=offer.sender, recipient=self.me)
+        if parcel.key != place or offer.recipient is None:
+            raise SignalError("An offer lies where it does not belong.")
+        introduction = None
+        if envelope.grant or envelope.proof:
+            introduction = Introduction(grant=envelope.grant, proof=envelope.proof)
+        self._consider(offer, introduction)
+
+    def _take_answer(self, envelope: Envelope, *, now: int) -> None:
+        session = answer_session(envelope.description)
+        for attempt in self._attempts.values():
+            if attempt.offer is not None and attempt.offer.session == session:
+                if attempt.role is Role.OFFERER and attempt.answer is None:
+                    attempt.answer = decode_answer(envelope.description, offer=attempt.offer, now=now)
+                    attempt.answered.set()
+                return
+        # To an offer of a former life, or one withdrawn since.
+
+    def _consider(self, offer: Offer, introduction: Introduction | None) -> None:
+        """Answer the offer now, or keep it for later, or drop it."""
+        peer, now = offer.sender, trio.current_time()
+        waiting = self._deferred.pop(peer, None)
+        if waiting is not None and waiting.offer.issued > offer.issued:
+            offer, introduction = waiting.offer, waiting.introduction
+        if peer == self.me or offer.session in self._sessions:
+            return
+        if offer.expires <= time.time():
+            self.faults["signal: expired"] += 1
+        elif not self.admits(peer, introduction, offer.hash):
+            self.faults["signal: not admitted"] += waiting is None
+            self._defer(offer, introduction, now + _ADMISSION_RETRY)
+        elif not self._yields_to(offer, now):
+            self._defer(offer, introduction, now + _TICK)
+        elif now < self._answered_at.get(peer, -math.inf) + _ANSWER_EVERY:
+            self._defer(offer, introduction, now + _ANSWER_EVERY)
+        elif peer not in self._attempts and len(self._attempts) >= _MAX_ATTEMPTS:
+            self.faults["signal: too many attempts"] += 1
+            self._defer(offer, introduction, now + _ADMISSION_RETRY)
+        else:
+            former = self._attempts.pop(peer, None)
+            if former is not None:
+                former.scope.cancel()
+            _remember(self._sessions, offer.session, None, limit=_MAX_REMEMBERED)
+            _remember(self._answered_at, peer, now, limit=_MAX_REMEMBERED)
+            self._start(_Attempt(peer, Role.ANSWERER, now, offer))
+
+    def _yields_to(self, offer: Offer, now: float) -> bool:
+        """Whether our present attempt at this peer, if any, gives way to its offer."""
+        attempt = self._attempts.get(offer.sender)
+        if attempt is None:
+            return True
+        if attempt.role is Role.ANSWERER:
+            return attempt.offer is None or offer.issued >= attempt.offer.issued
+        if attempt.answer is not None:
+            return offer.issued > attempt.answer.issued  # it answered, died, and is back
+        return self.me > offer.sender or now - attempt.began > _GLARE_PATIENCE
+
+    def _defer(self, offer: Offer, introduction: Introduction | None, until: float) -> None:
+        _remember(self._deferred, offer.sender, _Deferred(offer, introduction, until), limit=_MAX_DEFERRED)
+
+    # attempts
+
+    def _start(self, attempt: _Attempt) -> None:
+        if len(self._attempts) < _MAX_ATTEMPTS:
+            self._attempts[attempt.peer] = attempt
+            self._nursery.start_soon(self._run_attempt, attempt)
+
+    async def _run_attempt(self, attempt: _Attempt) -> None:
+        try:
+            with attempt.scope:
+                async with self.rtc.connection(attempt.role) as connection:
+                    if attempt.role is Role.OFFERER:
+                        link = await self._offer(attempt, connection)
+                    else:
+                        link = await self._answer(attempt, connection)
+                    await self._take_back(attempt)
+                    if link is not None:
+                        await self._host_link(link, attempt)
+        except* (ConnectFailed, ChannelClosed) as failed:
+            self._failures[attempt.peer] += 1
+            self.faults["connect: failed"] += 1
+            logger.info("no link to %s: %s", attempt.peer.hex()[:8], "; ".join(map(str, failed.exceptions)))
+        finally:
+            await self._take_back(attempt)
+            self._end(attempt)
+
+    async def _offer(self, attempt: _Attempt, connection: Connection) -> Link | None:
+        attempt.offer = offer = make_offer(
+            key=self.key,
+            room=self.room,
+            recipient=attempt.peer,
+            session=Session(secrets.token_bytes(16)),
+            issued=int(time.time()),
+            life=math.ceil(self.offer_life),
+            transport=connection.transport(),
+        )
+        introduction = self.introduce(offer.hash) if self.introduce is not None else None
+        envelope = Envelope(encode(offer))
+        if introduction is not None:
+            envelope = Envelope(encode(offer), introduction.grant, introduction.proof)
+        if attempt.peer not in self._swept:  # an answer of a former life of ours
+            self._swept.add(attempt.peer)
+            await self._withdraw(ParcelKind.ANSWER, self._place(ParcelKind.ANSWER, attempt.peer))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._publish, attempt, ParcelKind.OFFER, envelope)
+            with trio.move_on_after(self.offer_life * 0.8):  # renewed before it expires
+                await attempt.answered.wait()
+            nursery.cancel_scope.cancel()
+        if attempt.answer is None:
+            return None
+        await connection.connect(attempt.answer.transport, deadline=self.connect_deadline)
+        return await self._prove(connection, offer, attempt.answer)
+
+    async def _answer(self, attempt: _Attempt, connection: Connection) -> Link:
+        offer = attempt.offer
+        assert offer is not None
+        transport = connection.transport(answering=offer.transport)
+        answer = make_answer(key=self.key, offer=offer, issued=int(time.time()), transport=transport)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._publish, attempt, ParcelKind.ANSWER, Envelope(encode(answer)))
+            await connection.connect(offer.transport, deadline=self.connect_deadline)
+            nursery.cancel_scope.cancel()
+        return await self._prove(connection, offer, answer)
+
+    async def _prove(self, connection: Connection, offer: Offer, answer: Answer) -> Link:
+        binding = Binding(
+            offerer=offer.sender,
+            answerer=answer.sender,
+            offer_hash=offer.hash,
+            answer_hash=answer.hash,
+            exporter=connection.exporter(),
+        )
+        machine = Handshake(
+            key=self.key, role=connection.role, binding=binding, nonce=secrets.token_bytes(32)
+        )
+        effects = machine.start()
+        with trio.move_on_after(_HANDSHAKE_DEADLINE):
+            while True:
+                for effect in effects:
+                    match effect:
+                        case Send(message):
+                            await connection.send(message)
+                        case Failed(reason):
+                            self.faults["handshake: failed"] += 1
+                            raise ConnectFailed(
+                                f"The other end is not who it says: {reason}.", "Do not trust this carrier."
+                            )
+                        case Proven(peer, words):
+                            return Link(
+                                connection,
+                                peer=peer,
+                                words=words,
+                                initiator=connection.role is Role.OFFERER,
+                                faults=self.faults,
+                            )
+                effects = machine.receive(await connection.receive())
+        raise ConnectFailed("The other end never proved who it is.", "Try again.")
+
+    async def _host_link(self, link: Link, attempt: _Attempt) -> None:
+        self._failures.pop(attempt.peer, None)
+        self._not_before.pop(attempt.peer, None)
+        self._deferred.pop(attempt.peer, None)
+        if self._attempts.get(attempt.peer) is attempt:
+            del self._attempts[attempt.peer]  # from here on a newer offer does not cancel it
+        living = self._live.setdefault(attempt.peer, set())
+        living.add(link)
+        logger.info("linked to %s", attempt.peer.hex()[:8])
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.run)
+                await self.links.send(link)
+        except* trio.BrokenResourceError:
+            logger.info("nobody takes new links any more")
+        finally:
+            living.discard(link)
+            if not living:
+                self._live.pop(attempt.peer, None)
+            logger.info("link to %s ended: %s", attempt.peer.hex()[:8], link.reason)
+
+    def _end(self, attempt: _Attempt) -> None:
+        if self._attempts.get(attempt.peer) is attempt:
+            del self._attempts[attempt.peer]
+            wait = _RETRY[min(self._failures[attempt.peer], len(_RETRY) - 1)]
+            _forget_past(self._not_before)
+            self._not_before[attempt.peer] = trio.current_time() + wait
+
+    # what goes out
+
+    def _place(self, kind: ParcelKind, peer: Identity) -> bytes:
+        return parcel_key(kind, room=self.room, sender=self.me, recipient=peer)
+
+    async def _publish(self, attempt: _Attempt, kind: ParcelKind, envelope: Envelope) -> None:
+        """Leave the parcel with every carrier, trying again with those that are away."""
+        parcel = seal_envelope(envelope, kind=kind, room=self.room, sender=self.me, to=attempt.peer)
+        self._published[parcel.key] = attempt
+        attempt.placed.append((kind, parcel.key))
+
+        async def leave_with(carrier: Carrier) -> None:
+            while True:
+                try:
+                    await carrier.send(parcel)
+                    return
+                except SignalError as error:
+                    self.faults["carrier: send failed"] += 1
+                    logger.warning("%s: %s", carrier.spec, error)
+                    await trio.sleep(_PUBLISH_RETRY)
+
+        async with trio.open_nursery() as nursery:
+            for carrier in self.carriers:
+                nursery.start_soon(leave_with, carrier)
+
+    async def _take_back(self, attempt: _Attempt) -> None:
+        """Withdraw what the attempt published, unless a later attempt has put its own there."""
+        placed, attempt.placed = attempt.placed, []
+        for kind, key in placed:
+            if self._published.get(key) is attempt:
+                await self._withdraw(kind, key)
+                if self._published.get(key) is attempt:
+                    del self._published[key]
+
+    async def _withdraw(self, kind: ParcelKind, key: bytes) -> None:
+        with trio.move_on_after(_WITHDRAW_DEADLINE, shield=True):
+            for carrier in self.carriers:
+                try:
+                    await carrier.withdraw(kind, key)
+                except SignalError as error:
+                    self.faults["carrier: withdraw failed"] += 1
+                    logger.warning("%s: %s", carrier.spec, error)
+
+    async def _be_present(self) -> None:
+        """Be the lobby's host when there is none, or refresh our own entry."""
+        now, life = int(time.time()), math.ceil(self.offer_life)
+        if not self.host():
+            return
+        present = self._presence
+        if present is not None and present.expires - now > (life // 2 if present.sender == self.me else 0):
+            return
+        parcel = presence_parcel(key=self.key, room=self.room, issued=now, life=life)
+        self._presence = Presence(self.me, now, now + life)
+        for carrier in self.carriers:
+            try:
+                await carrier.send(parcel)
+            except SignalError as error:
+                self.faults["carrier: send failed"] += 1
+                logger.warning("%s: %s", carrier.spec, error)
+
+
+def _remember(table: "OrderedDict[_K, _V]", key: _K, value: _V, *, limit: int) -> None:
+    """Keep the newest `limit` entries."""
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > limit:
+        table.popitem(last=False)
+
+
+def _forget_past(times: dict[Identity, float]) -> None:
+    now = trio.current_time()
+    for peer in [peer for peer, when in times.items() if when <= now]:
+        del times[peer]
