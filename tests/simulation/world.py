@@ -1,0 +1,432 @@
+"""The simulated world: real replicas and real stores, under virtual time, over links that can fail.
+
+Everything that reaches a node at one instant is one step of its replica; the effects of a step are carried
+out in order, so a crash between any two of them is a cut through that list. One seed decides everything.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+from typing import assert_never
+
+from chain.block import Body
+from chain.control import Genesis
+from chain.effects import (
+    Arrived,
+    Asks,
+    CommitteeChanged,
+    Delivered,
+    Effect,
+    EvidenceFound,
+    Fault,
+    Forked,
+    HistoryGrew,
+    Input,
+    JournalLost,
+    LinkDown,
+    LinkUp,
+    Ordered,
+    Pending,
+    Persist,
+    Say,
+    Send,
+    Serve,
+    ServeFinals,
+    SetTimer,
+)
+from chain.ids import MemberId
+from chain.message import ENVELOPE_TARGET, Message, pack
+from chain.records import Record
+from chain.replica import Replica
+from chain.store import Store
+from tests.simulation.keys import HASHED, Scheme
+from tests.simulation.network import Calendar, Event, Lane, Latency, fixed
+from tests.simulation.properties import Properties
+from tests.simulation.room import Room, Seat, make_room
+from tests.simulation.signatures import LoggedSigner, Violation
+
+Filter = Callable[[bytes], bytes | None]
+"""What a liar's own machine does to an envelope on its way in: change it or drop it."""
+
+
+class Node:
+    """One machine: a store that outlives crashes, and a replica while it runs."""
+
+    def __init__(self, name: str, seat: Seat, *, genesis: Genesis, scheme: Scheme, honest: bool) -> None:
+        self.name = name
+        self.seat = seat
+        self.honest = honest
+        self.key = LoggedSigner(seat.vote)
+        self.store = Store.create(":memory:", genesis=genesis, me=seat.id, verify=scheme.verify)
+        self.replica: Replica | None = None
+        self.inbox: list[Input] = []
+        self.links: dict[MemberId, Link] = {}
+        """By peer, as this end believes them to be."""
+        self.filter: Filter | None = None
+        self.crash_next: float | None = None
+        """Where in its next step to crash: 0 before all effects, 1 after them."""
+        self.timer: Event | None = None
+        self.timer_at = 0.0
+        self.skew = 0.0
+        self.clock_error_ms = 0
+        self.acks_of: dict[bytes, int] = {}
+        self.faults: list[Fault] = []
+        self.evidence: list[EvidenceFound] = []
+        self.asks: list[Asks] = []
+        self.journal_lost = False
+
+    @property
+    def id(self) -> MemberId:
+        return self.seat.id
+
+    @property
+    def running(self) -> Replica:
+        assert self.replica is not None, f"{self.name} is down"
+        return self.replica
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Link:
+    """Two directions between two machines, and what each end has been told of them."""
+
+    def __init__(self, one: Node, other: Node, *, latency: Latency, in_order: bool) -> None:
+        self.ends = (one, other)
+        self.lanes = {end: Lane(latency, in_order=in_order) for end in self.ends}
+        self.up = False
+        self.notices: dict[Node, Event] = {}
+
+    def other(self, end: Node) -> Node:
+        return self.ends[1] if end is self.ends[0] else self.ends[0]
+
+
+class World:
+    """A room of n members, all linked to all unless told otherwise, and everything that happens to it."""
+
+    def __init__(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        scheme: Scheme = HASHED,
+        latency: Latency | None = None,
+        in_order: bool = True,
+        room: Room | None = None,
+        trace: Callable[[str], None] | None = None,
+    ) -> None:
+        self.dice = random.Random(seed)
+        self.scheme = scheme
+        self.room = room or make_room(n, scheme)
+        self.calendar = Calendar()
+        self.latency = latency or fixed(1 / 16)
+        self.in_order = in_order
+        self.properties = Properties(self.room)
+        self.nodes: list[Node] = []
+        self.blocked: set[frozenset[Node]] = set()
+        """Pairs that cannot link for now."""
+        self.may_link: Callable[[Node, Node], bool] = lambda one, other: True
+        self.notice: Latency = fixed(0)
+        """How long an end takes to notice that its link is gone."""
+        self.restart_after: Latency | None = None
+        """How long a crashed node is down; None: until told otherwise."""
+        self.envelopes = self.bytes = self.steps = self.crashes = self.cuts = 0
+        self.max_steps = 200_000
+        self._links: dict[frozenset[Node], Link] = {}
+        self._awake: dict[Node, None] = {}
+        self._trace = trace
+
+    # Building
+
+    def populate(self) -> None:
+        """Start every member of the room, linked to all others, and let the greetings drain."""
+        for seat in self.room.seats:
+            self.add(seat.nick, seat, records=self.room.records)
+        for node in self.nodes:
+            self.start(node, restarted=False)
+        self.relink()
+        self.run()
+
+    def add(self, name: str, seat: Seat, *, records: Iterable[Record] = (), honest: bool = True) -> Node:
+        """A machine with this store; not started yet."""
+        node = Node(name, seat, genesis=self.room.genesis, scheme=self.scheme, honest=honest)
+        if records := tuple(records):
+            node.store.apply(records)
+        if honest:
+            self.properties.kept(node.name, records)
+        self.nodes.append(node)
+        return node
+
+    def start(self, node: Node, *, restarted: bool = True) -> None:
+        """Run a replica from what the store holds; its clock starts at a number of its own."""
+        assert node.replica is None
+        node.skew = float(self.dice.randrange(1000))
+        node.clock_error_ms = self.dice.randrange(-5000, 5000)
+        node.key.take()
+        node.replica = Replica(
+            node.store.snapshot(),
+            identity=node.id,
+            key=node.key,
+            rule=self.room.genesis.rule,
+            verify=self.scheme.verify,
+            now=self.calendar.now + node.skew,
+            restarted=restarted,
+        )
+        self._wake(node)
+
+    # What happens to it
+
+    def say(self, node: Node, size: int = 20) -> bytes | None:
+        """Somebody types a line; its uuid, or None if the machine is down."""
+        if node.replica is None:
+            return None
+        uuid = self.dice.randbytes(16)
+        body = Body(self.dice.randbytes(32), uuid + self.dice.randbytes(size))
+        self.properties.said(body, author=node.id, honest=node.honest)
+        self.give(node, Say(body))
+        return uuid
+
+    def give(self, node: Node, *inputs: Input) -> None:
+        """Inputs for the node's next step, which comes at this very instant."""
+        node.inbox += inputs
+        self._wake(node)
+
+    def at(self, delay: float, happen: Callable[[], object]) -> None:
+        """Do something `delay` seconds from now."""
+        self.calendar.schedule(self.calendar.now + delay, lambda: void(happen()))
+
+    def relink(self) -> None:
+        """Open every link that may be and is not, cut every one that may not be and is."""
+        for index, one in enumerate(self.nodes):
+            for other in self.nodes[index + 1 :]:
+                link = self._links.get(frozenset((one, other)))
+                wanted = self._linkable(one, other)
+                if wanted and (link is None or not link.up):
+                    self._connect(one, other)
+                elif link is not None and link.up and not wanted:
+                    self.cut(one, other)
+
+    def _linkable(self, one: Node, other: Node) -> bool:
+        return (
+            one.replica is not None
+            and other.replica is not None
+            and one.id != other.id
+            and frozenset((one, other)) not in self.blocked
+            and self.may_link(one, other)
+        )
+
+    def _connect(self, one: Node, other: Node) -> None:
+        pair = frozenset((one, other))
+        link = self._links.get(pair)
+        if link is None:
+            link = Link(one, other, latency=self.latency, in_order=self.in_order)
+            self._links[pair] = link
+        link.up = True
+        for end in link.ends:
+            if notice := link.notices.pop(end, None):
+                notice.alive = False
+            peer = link.other(end).id
+            former = end.links.get(peer)
+            if former is not None and former is not link and (notice := former.notices.pop(end, None)):
+                notice.alive = False
+            end.links[peer] = link
+            self._note(lambda end=end, peer=peer: f"{end}: link up to {self._name(peer)}")
+            self.give(end, LinkUp(peer))
+
+    def cut(self, one: Node, other: Node) -> None:
+        """Lose the link and all that is under way on it; each end notices in its own time."""
+        link = self._links.get(frozenset((one, other)))
+        if link is None or not link.up:
+            return
+        self.cuts += 1
+        self._drop(link)
+
+    def _drop(self, link: Link) -> None:
+        link.up = False
+        for lane in link.lanes.values():
+            lane.lose_everything()
+        for end in link.ends:
+            if end.replica is not None:
+                at = self.calendar.now + self.notice(self.dice)
+                link.notices[end] = self.calendar.schedule(
+                    at, lambda end=end: self._notice(link, end)  # type: ignore[misc]
+                )
+
+    def _notice(self, link: Link, end: Node) -> None:
+        link.notices.pop(end, None)
+        peer = link.other(end).id
+        if end.replica is not None and end.links.get(peer) is link:
+            del end.links[peer]
+            self._note(lambda: f"{end}: link down to {self._name(peer)}")
+            self.give(end, LinkDown(peer))
+
+    def crash(self, node: Node) -> None:
+        """Stop at once; what is durable stays. It comes back by itself if `restart_after` says so."""
+        if node.replica is None:
+            return
+        self._note(lambda: f"{node}: CRASH")
+        self.crashes += 1
+        node.replica = None
+        node.inbox.clear()
+        node.crash_next = None
+        self._awake.pop(node, None)
+        self._set_timer(node, None)
+        node.links.clear()
+        for link in self._links.values():
+            if node in link.ends:
+                if notice := link.notices.pop(node, None):
+                    notice.alive = False
+                if link.up:
+                    self._drop(link)
+        if self.restart_after is not None:
+            self.at(self.restart_after(self.dice), lambda: self.restart(node))
+
+    def restart(self, node: Node) -> None:
+        """Bring a crashed node back from its store; its links follow at once."""
+        if node.replica is None:
+            self._note(lambda: f"{node}: restart")
+            self.start(node)
+            self.relink()
+
+    # Running
+
+    def run(self, *, until: float | None = None) -> None:
+        """Let time pass until `until` (seconds), or until nothing is left to happen."""
+        while (at := self.calendar.next_time()) is not None or self._awake:
+            if at is not None and not self._awake:
+                if until is not None and at > until:
+                    break
+                self.calendar.now = at
+            while (event := self.calendar.pop_due()) is not None:
+                event.happen()
+            self._step_awake()
+        if until is not None:
+            self.calendar.now = max(self.calendar.now, until)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is left to happen: no message under way, no timer."""
+        return self.calendar.next_time() is None and not self._awake
+
+    def _wake(self, node: Node) -> None:
+        self._awake[node] = None
+
+    def _step_awake(self) -> None:
+        awake, self._awake = self._awake, {}
+        for node in awake:
+            if node.replica is not None:
+                self._step(node, node.replica)
+
+    def _step(self, node: Node, replica: Replica) -> None:
+        self.steps += 1
+        if self.steps > self.max_steps:
+            raise Violation(f"no rest after {self.steps} steps, {self.calendar.now:.1f} s")
+        inputs, node.inbox = node.inbox, []
+        now = self.calendar.now + node.skew
+        if node.timer is not None and not node.timer.alive:
+            now = max(now, node.timer_at)
+            node.timer = None
+        clock_ms = 1_800_000_000_000 + int(self.calendar.now * 1000) + node.clock_error_ms
+        effects = replica.step(inputs, now=now, clock_ms=clock_ms)
+        self._note(lambda: self._tell(node, inputs, effects))
+        crash_at: int | None = None
+        if node.crash_next is not None:
+            crash_at = min(len(effects), int(node.crash_next * (len(effects) + 1)))
+        signed, persists = node.key.take(), 0
+        for effect in effects[:crash_at]:
+            if isinstance(effect, Persist):
+                persists += 1
+                if node.honest:
+                    self.properties.signatures.commit(node.id, signed, effect.records)
+                    signed = []
+            self._perform(node, effect)
+        if crash_at is not None:
+            self.crash(node)
+        elif node.honest and signed:
+            raise Violation(f"{node} signed {len(signed)} things and kept none of them")
+        if persists > 1:
+            raise Violation(f"{node} wrote {persists} transactions in one step")
+
+    def _perform(self, node: Node, effect: Effect) -> None:
+        match effect:
+            case Persist(records=records):
+                node.store.apply(records)
+                if node.honest:
+                    self.properties.kept(node.name, records)
+            case Send(peer=peer, data=data):
+                self._send(node, peer, data)
+            case Serve(peer=peer, height=height):
+                self._serve(node, peer, node.store.blocks_from(height, limit=ENVELOPE_TARGET))
+            case ServeFinals(peer=peer, epoch=epoch):
+                self._serve(node, peer, [node.store.finals_from(epoch, limit=ENVELOPE_TARGET)])
+            case SetTimer(at=at):
+                self._set_timer(node, at)
+            case Pending(uuid=uuid):
+                self.properties.pending(uuid)
+            case Delivered(uuid=uuid, acks=acks):
+                node.acks_of[uuid] = acks
+                self.properties.own_delivered(node.name, uuid, acks)
+            case Ordered(height=height, items=items):
+                if node.honest:
+                    self.properties.ordered(node.name, height, items, at=self.calendar.now)
+            case Fault():
+                node.faults.append(effect)
+            case EvidenceFound():
+                node.evidence.append(effect)
+            case Asks():
+                node.asks.append(effect)
+            case JournalLost():
+                node.journal_lost = True
+            case Forked(height=height):
+                raise Violation(f"{node} sees a fork at height {height}")
+            case CommitteeChanged() | HistoryGrew():
+                pass
+            case _:
+                assert_never(effect)
+
+    def _serve(self, node: Node, peer: MemberId, messages: list[Message]) -> None:
+        for data in pack(messages):
+            self._send(node, peer, data)
+
+    def _send(self, node: Node, peer: MemberId, data: bytes) -> None:
+        link = node.links.get(peer)
+        if link is None:
+            raise Violation(f"{node} sends to {self._name(peer)} without a link")
+        self.envelopes += 1
+        self.bytes += len(data)
+        if link.up:
+            target = link.other(node)
+            link.lanes[node].carry(self.calendar, self.dice, lambda: self._arrive(node, target, data))
+
+    def _arrive(self, source: Node, target: Node, data: bytes) -> None:
+        kept = target.filter(data) if target.filter else data
+        if kept is not None and target.replica is not None:
+            self.give(target, Arrived(source.id, kept))
+
+    def _set_timer(self, node: Node, at: float | None) -> None:
+        if node.timer is not None:
+            node.timer.alive = False
+            node.timer = None
+        if at is not None:
+            node.timer_at = at
+            node.timer = self.calendar.schedule(at - node.skew, lambda: self._wake(node))
+
+    # Telling
+
+    def _note(self, tell: Callable[[], str]) -> None:
+        if self._trace is not None:
+            self._trace(f"{self.calendar.now:9.4f} {tell()}")
+
+    def _tell(self, node: Node, inputs: list[Input], effects: list[Effect]) -> str:
+        from tests.simulation.trace import tell_effect, tell_input
+
+        lines = [f"{node}: step"]
+        lines += [f"    < {tell_input(given, self._name)}" for given in inputs]
+        lines += [f"    > {tell_effect(effect, self._name)}" for effect in effects]
+        return "\n".join(lines)
+
+    def _name(self, member: MemberId) -> str:
+        return next((seat.nick for seat in self.room.seats if seat.id == member), member.hex()[:8])
+
+
+def void(_: object) -> None:
+    """Take a value and give none."""
