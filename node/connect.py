@@ -1,8 +1,9 @@
 """From "I want to be linked with X in this room" to an authenticated Link, through any carriers.
 
-One attempt a peer at a time, offering or answering. When both offer, the lower identity's offer stands. A newer offer of
-a peer takes the place of the attempt at an older one: it may have been killed and have come back. Whatever a carrier
-brings is verified here before anything is done for it, and is never more than a counted fault.
+One attempt a peer at a time, offering or answering. When both offer, the lower identity's offer stands. A
+newer offer of a peer takes the place of the attempt at an older one: it may have been killed and have come
+back. Whatever a carrier brings is verified here before anything is done for it, and is never more than a
+counted fault.
 """
 
 import logging
@@ -67,7 +68,7 @@ _PUBLISH_RETRY: Final = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Introduction:
-    """What a newcomer shows with its offer: the inviter's grant, and the offer's hash signed with the secret's key."""
+    """What a newcomer shows with its offer: the grant, and the offer's hash signed with the secret's key."""
 
     grant: bytes
     proof: bytes
@@ -94,16 +95,17 @@ async def rendezvous(
     connect_deadline: float = CONNECT_DEADLINE,
     faults: Counter[str] | None = None,
 ) -> None:
-    """Run until cancelled; every link made comes out of `links`, and lives in this task: cancelling it cuts them all.
+    """Run until cancelled; every link made comes out of `links` and lives in here: cancelling cuts them all.
 
-    wanted(): identities we want a link with and have none; asked every 0.25 s.
-    admits(sender, introduction, offer_hash): may this sender be answered? Asked again for a while when it says no.
-    introduce(offer_hash): a newcomer's introduction; None for members.
-    on_presence(identity): somebody says in the lobby that it may be asked.
-    host(): whether we may be that somebody (a member may, a newcomer may not).
+    wanted(): identities we want a link with and have none; asked every 0.25 s. admits(sender, introduction,
+    offer_hash): may this sender be answered? Asked again for a while when it says no.
+    introduce(offer_hash): a newcomer's introduction; None for members. on_presence(identity): somebody says
+    in the lobby that it may be asked. host(): whether we may be that somebody (a member may, a newcomer may
+    not).
 
-    A link may come out for a peer that is linked already: the peer was restarted and this one is proven, so the new one
-    replaces the old (`await old.aclose(deadline=0)`). To leave without loss, `await link.aclose()` each before cancelling.
+    A link may come out for a peer that is linked already: the peer was restarted and this one is proven, so
+    the new one replaces the old (`await old.aclose(deadline=0)`). To leave without loss, `await
+    link.aclose()` each before cancelling.
     """
     self = _Rendezvous(
         rtc=rtc,

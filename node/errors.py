@@ -1,4 +1,4 @@
-"""What can go wrong for a user of a node: one sentence that says what happened, one that says what to do, one exit code."""
+"""What can go wrong for a user: one sentence what happened, one what to do, and an exit code."""
 
 from enum import IntEnum
 
@@ -18,7 +18,7 @@ class Exit(IntEnum):
 
 
 class NodeError(Exception):
-    """An error made for a person: `message` says what happened, `hint` what to do, `exit_code` what a script sees."""
+    """An error made for a person. message: what happened. hint: what to do. exit_code: for a script."""
 
     exit_code: Exit = Exit.COULD_NOT_CHECK
 

@@ -1,8 +1,9 @@
-"""Whole messages, in order, over a channel that carries small ones: cut, bundled, and never more than a window ahead.
+"""Whole messages, in order, over a channel of small ones: cut, bundled, never more than a window ahead.
 
-A channel message is a version byte and frames {kind, stream, length, payload}. Data may be at most WINDOW bytes ahead
-of what the other side has taken with `receive()`; CREDIT says how far it has come. BYE asks "have you got it all?", and
-BYE_ACK says so: the transport below loses what it has queued when it is closed. An idle link sends nothing.
+A channel message is a version byte and frames {kind, stream, length, payload}. Data may be at most WINDOW
+bytes ahead of what the other side has taken with `receive()`; CREDIT says how far it has come. BYE asks
+"have you got it all?", and BYE_ACK says so: the transport below loses what it has queued when it is closed.
+An idle link sends nothing.
 """
 
 import logging
@@ -63,7 +64,8 @@ class Channel(Protocol):
 class Link:
     """An authenticated line to one member. `run()` must be running in somebody's task for it to move.
 
-    peer: the identity key it proved (32 bytes). words: the safety words both sides see. initiator: we made the offer.
+    peer: the identity key it proved (32 bytes). words: the safety words both sides see. initiator: we made
+    the offer.
     """
 
     def __init__(
@@ -126,7 +128,7 @@ class Link:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def receive(self) -> bytes:
-        """The next message. What had arrived before the end is still given out; then LinkClosed or LinkFault."""
+        """The next message. What arrived before the end is still given out; then LinkClosed or LinkFault."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._inbox:
             if self.closed.is_set():
@@ -154,7 +156,7 @@ class Link:
         await trio.lowlevel.checkpoint()
 
     def watch(self, on: bool) -> None:
-        """Ping every 2 s and call the peer dead after 8 s of silence; off (the start) an idle link is silent."""
+        """Ping every 2 s, call the peer dead after 8 s of silence; off (the start) an idle link is silent."""
         if on and not self._watched:
             self._heard = trio.current_time()
         self._watched = on
@@ -266,7 +268,7 @@ class Link:
             self._close(str(end) or "closed by the peer")
 
     def _bundle(self) -> bytes | None:
-        """One channel message with as much of what waits as fits, or None: few large messages beat many small."""
+        """One channel message with as much of what waits as fits, or None: few large ones beat many small."""
         parts = [bytes((VERSION,))]
         room = MAX_CHANNEL_MESSAGE - 1
         for kind, payload in self._control.items():  # at most a few dozen bytes in all

@@ -1,7 +1,8 @@
-"""WebRTC data channels for trio; the only file that sees asyncio, aiortc or aioice, and where their traps are closed.
+"""WebRTC data channels for trio: the only file that sees asyncio, aiortc and aioice, and mends them.
 
-No SDP is made or read: the typed fields of an offer or answer go straight to aiortc's ICE, DTLS and SCTP objects.
-Each workaround below names what it is for; all were reproduced with aiortc 1.16, aioice 0.13 and trio-asyncio 0.16.
+No SDP is made or read: the typed fields of an offer or answer go straight to aiortc's ICE, DTLS and SCTP
+objects. Each workaround below names what it is for; all were reproduced with aiortc 1.16, aioice 0.13 and
+trio-asyncio 0.16.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import ipaddress
 import logging
 import secrets
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from types import SimpleNamespace
@@ -46,7 +47,7 @@ _MAX_SCTP_MESSAGE: Final = 65_536
 async def open_rtc(
     *, loopback_only: bool = False, faults: Counter[str] | None = None
 ) -> AsyncIterator["Rtc"]:
-    """The service that makes connections; one per process is enough. `loopback_only`: gather 127.0.0.1 and nothing else."""
+    """The service that makes connections, one per process. `loopback_only`: gather 127.0.0.1 and nothing else."""
     import trio_asyncio  # type: ignore[import-untyped]
 
     _aiortc()
@@ -74,7 +75,7 @@ class Rtc:
 
     @asynccontextmanager
     async def connection(self, role: Role) -> AsyncIterator["Connection"]:
-        """Gather addresses (3 s at most) and hold the sockets until the block ends. ConnectFailed without an address."""
+        """Gather addresses (3 s at most), hold the sockets until the block ends; ConnectFailed without any."""
         connection = Connection(self._loop, role=role, faults=self.faults)
         try:
             with trio.move_on_after(_GATHER_DEADLINE):
@@ -85,7 +86,8 @@ class Rtc:
                 raise ConnectFailed("This machine has no address to be reached at.", "Check the network.")
             yield connection
         finally:
-            # Once, shielded, with a deadline, by the task that opened it: a close cancelled half-way hangs all later ones.
+            # Once, shielded, with a deadline, by the task that opened it: a close cancelled half-way hangs
+            # all later ones.
             closing = self._loop.create_task(connection._aclose())
             closed = trio.Event()
             closing.add_done_callback(lambda _task: closed.set())
@@ -97,7 +99,7 @@ class Rtc:
 
 
 class Connection:
-    """One end of a WebRTC connection with one ordered, reliable channel (negotiated, stream 0). Implements link.Channel."""
+    """One end of a WebRTC connection with one ordered, reliable channel (stream 0); it is a link.Channel."""
 
     def __init__(self, loop: Any, *, role: Role, faults: Counter[str]) -> None:
         self.role = role
@@ -133,7 +135,7 @@ class Connection:
         )
 
     async def connect(self, remote: Transport, *, deadline: float = CONNECT_DEADLINE) -> None:
-        """Connect to the other end; ConnectFailed after `deadline` seconds. Proves nothing: that is the handshake's part."""
+        """Connect to the other end; ConnectFailed after `deadline` seconds. Who it is, the handshake proves."""
         with trio.move_on_after(deadline) as scope:
             try:
                 await self._loop.run_aio_coroutine(self._connect(remote))
@@ -192,7 +194,8 @@ class Connection:
         ice = self._ice._connection
         ice.ice_controlling = self.role is Role.OFFERER
         _cap_datagrams(ice, self._faults)
-        # aioice never gathers loopback, so without a network it gathers nothing: choose the addresses ourselves.
+        # aioice never gathers loopback, so without a network it gathers nothing: choose the addresses
+        # ourselves.
         ice._local_candidates_start = True
         ice._local_candidates += await ice.get_component_candidates(1, addresses)
         ice._local_candidates_end = True
@@ -303,7 +306,7 @@ def _addresses(*, loopback_only: bool) -> list[str]:
 
 
 def _cap_datagrams(ice: Any, faults: Counter[str]) -> None:
-    """An open offer takes a junk flood into an unbounded queue (515 MB in 10 s): drop beyond a few hundred datagrams."""
+    """An open offer takes a junk flood into an unbounded queue (515 MB in 10 s): drop beyond a few hundred."""
     receive, queue = ice.data_received, ice._queue
 
     def data_received(data: bytes, component: int) -> None:
@@ -323,7 +326,7 @@ def _cap_datagrams(ice: Any, faults: Counter[str]) -> None:
 
 @cache
 def _aiortc() -> SimpleNamespace:
-    """aiortc, imported when first needed (it drags in PyAV: 60 MB), with what it does to hostile packets mended."""
+    """aiortc, imported when first needed (PyAV comes along: 60 MB), with its faults at hostile packets mended."""
     import aioice.ice
     import aiortc
     from aiortc import rtcsctptransport as sctp
@@ -331,7 +334,8 @@ def _aiortc() -> SimpleNamespace:
     received = aioice.ice.StunProtocol.datagram_received
 
     def datagram_received(self: Any, data: bytes, addr: tuple[Any, ...]) -> None:
-        # Anyone who knows the port can send this: a 3-byte PRIORITY attribute raises struct.error in the parser.
+        # Anyone who knows the port can send this: a 3-byte PRIORITY attribute raises struct.error in the
+        # parser.
         try:
             received(self, data, addr)
         except Exception as error:
@@ -357,7 +361,7 @@ def _aiortc() -> SimpleNamespace:
     sctp.decode_params = decode_params
 
     class GuardedSctp(sctp.RTCSctpTransport):
-        """One channel, stream 0, binary; anything else a peer opens or sends ends this connection and no other."""
+        """One channel, stream 0, binary; anything else a peer opens or sends ends this connection only."""
 
         def guard(self, on_fault: Any) -> None:
             self._on_fault = on_fault
@@ -382,8 +386,8 @@ def _aiortc() -> SimpleNamespace:
             await super()._receive_sack_chunk(chunk)
 
     names = (
-        "RTCCertificate", "RTCDataChannel", "RTCDataChannelParameters", "RTCDtlsFingerprint", "RTCDtlsParameters",
-        "RTCDtlsTransport", "RTCIceCandidate", "RTCIceGatherer", "RTCIceParameters", "RTCIceTransport",
+        "RTCCertificate", "RTCDataChannel", "RTCDataChannelParameters", "RTCDtlsFingerprint",
+        "RTCDtlsParameters", "RTCDtlsTransport", "RTCIceCandidate", "RTCIceGatherer", "RTCIceParameters", "RTCIceTransport",
         "RTCSctpCapabilities",
     )  # fmt: skip
     parts = {name: getattr(aiortc, name, None) for name in names}

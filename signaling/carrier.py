@@ -39,7 +39,7 @@ PRESENCE_KEY: Final = bytes(32)
 
 
 class Carrier(Protocol):
-    """A way from one machine to another. All methods raise CarrierError (a SignalError) when it cannot work now."""
+    """A way from one machine to another. Methods raise CarrierError (a SignalError) when it cannot work now."""
 
     spec: str  # "dir:/path": what carrier_from_spec takes
 
@@ -57,7 +57,7 @@ class Carrier(Protocol):
 
 
 def carrier_from_spec(spec: str, *, faults: Counter[str] | None = None) -> Carrier:
-    """The carrier that "dir:/path" or the like names; CarrierError when there is none. Touches nothing yet."""
+    """The carrier that "dir:/path" or the like names, or CarrierError. Touches nothing yet."""
     name, _, where = spec.partition(":")
     make = _CARRIERS.get(name)
     if make is None:

@@ -1,8 +1,9 @@
-"""Offers and answers as typed, signed fields, a few hundred bytes each; foreign text (SDP) never goes further than here.
+"""Offers and answers as typed, signed fields, about 200 bytes each; there is no SDP in here.
 
-Wire form, big-endian: version, kind, flags, room hint (8), sender (32), recipient hint (4), session (16), issued (u32),
-expires (u32), ufrag (6), pwd (18), fingerprint (32), count, candidates (7 or 19 each), signature (64). The signature
-covers the *whole* room id and recipient (and, in an answer, the offer's hash), which the receiver knows and fills in.
+Wire form, big-endian: version, kind, flags, room hint (8), sender (32), recipient hint (4), session (16),
+issued (u32), expires (u32), ufrag (6), pwd (18), fingerprint (32), count, candidates (7 or 19 each),
+signature (64). The signature covers the *whole* room id and recipient (and, in an answer, the offer's
+hash), which the receiver knows and fills in.
 """
 
 import hashlib
@@ -182,9 +183,7 @@ def decode_answer(data: bytes, *, offer: Offer, now: int) -> Answer:
     """As decode_offer, and the answer must be to this very `offer`, from whom it was made for."""
     head, transport, signature = _parse(data, kind=_KIND_ANSWER, room=offer.room, me=offer.sender)
     if head.session != offer.session:
-        raise NotForUs(
-            "This answer belongs to another offer.", "Ask for an answer to the offer you show now."
-        )
+        raise NotForUs("This answer belongs to another offer.", "Ask for one to the offer you show now.")
     if offer.recipient is not None and head.sender != offer.recipient:
         raise BadSignature("This answer comes from somebody the offer was not made for.")
     if not head.flags & _ADDRESSED or transport.setup is Setup.ACTPASS:
@@ -205,7 +204,7 @@ def decode_answer(data: bytes, *, offer: Offer, now: int) -> Answer:
 
 
 def answer_session(data: bytes) -> Session:
-    """The session an answer claims to belong to, unverified: only to find the offer it is to be checked against."""
+    """The session an answer claims, unverified: only to find the offer to check it against."""
     if not _HEAD.size + _SIGNATURE <= len(data) <= MAX_DESCRIPTION:
         raise Oversize if len(data) > MAX_DESCRIPTION else Malformed
     return Session(_Head(data).session)
@@ -221,8 +220,8 @@ class _Head:
 
     def __init__(self, data: bytes) -> None:
         (
-            self.version, self.kind, self.flags, self.room_hint, self.sender, self.recipient_hint, self.session,
-            self.issued, self.expires, self.ufrag, self.pwd, self.fingerprint, self.count,
+            self.version, self.kind, self.flags, self.room_hint, self.sender, self.recipient_hint,
+            self.session, self.issued, self.expires, self.ufrag, self.pwd, self.fingerprint, self.count,
         ) = _HEAD.unpack_from(data)  # fmt: skip
 
 
@@ -308,9 +307,10 @@ def _packed(description: Offer | Answer) -> bytes:
     flags = transport.setup.value << _SETUP_SHIFT | (_ADDRESSED if recipient is not None else 0)
     parts = [
         _HEAD.pack(
-            VERSION, kind, flags, description.room[:8], description.sender, recipient[:4] if recipient else bytes(4),
-            description.session, description.issued, description.expires, transport.ufrag, transport.pwd,
-            transport.fingerprint, len(transport.candidates),
+            VERSION, kind, flags, description.room[:8], description.sender,
+            recipient[:4] if recipient else bytes(4), description.session, description.issued,
+            description.expires, transport.ufrag, transport.pwd, transport.fingerprint,
+            len(transport.candidates),
         )
     ]  # fmt: skip
     for candidate in transport.candidates:

@@ -1,7 +1,8 @@
 """`dir:PATH`, a lobby of small files in any folder two machines can both see: shared, synced, or on a stick.
 
-Everything in the folder may have been put there by anybody: only regular files with our names and sizes are read,
-never through a link; the rest is counted once and left alone. Writing is temporary name, fsync, rename, fsync folder.
+Everything in the folder may have been put there by anybody: only regular files with our names and sizes are
+read, never through a link; the rest is counted once and left alone. Writing is temporary name, fsync,
+rename, fsync folder.
 """
 
 import contextlib
@@ -72,7 +73,7 @@ class LobbyProfile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DirectoryCarrier:
-    """The folder as a Carrier, and the lobby's two JSON files beside it. The folder is made when first needed."""
+    """The folder as a Carrier, and the lobby's JSON files beside it. The folder is made when first needed."""
 
     def __init__(self, where: str, *, faults: Counter[str] | None = None) -> None:
         if not where:
@@ -125,7 +126,7 @@ class DirectoryCarrier:
 
 
 async def _in_thread(function: Callable[..., _T], *args: object) -> _T:
-    """Disks, and network drives more so, may take long: never on the loop. Their errors become CarrierError."""
+    """Disks, network drives more so, may take long: never on the loop. Errors become CarrierError."""
     try:
         return await trio.to_thread.run_sync(function, *args)
     except OSError as error:
@@ -187,7 +188,7 @@ def _sync_folder(folder: int) -> None:
 
 
 def _read(folder: int, name: str, limit: int) -> bytes | None:
-    """The content of a regular file of at most `limit` bytes; None for anything else. Never waits on a FIFO."""
+    """The content of a regular file of at most `limit` bytes, else None. Never waits on a FIFO."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = os.open(name, flags, dir_fd=folder)
     try:
@@ -223,7 +224,7 @@ def _remove(path: Path, name: str, written: bytes | None) -> None:
 
 
 class _Parcels:
-    """Polls the folder. Each version of a file comes once, as long as fewer than _MAX_SEEN files are there."""
+    """Polls the folder. Each version of a file comes once, while fewer than _MAX_SEEN files are there."""
 
     def __init__(self, path: Path, faults: Counter[str]) -> None:
         self._path = path

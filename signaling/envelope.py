@@ -1,4 +1,4 @@
-"""What is inside a parcel: sealed offers and answers under keys both ends can compute, and the public presence."""
+"""Inside a parcel: a sealed offer or answer, under a key both ends can compute, or the public presence."""
 
 import hashlib
 import struct

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a token, an offer or an answer, as a sentence that says what happened and one that says what to do."""
+"""What can be wrong with a token, an offer or an answer: a sentence what happened, one what to do."""
 
 
 class SignalError(Exception):

@@ -1,9 +1,9 @@
-"""The proof of identity that opens every channel, without I/O: messages in, messages out, then proven or failed.
+"""The proof of identity that opens every channel, without I/O: messages in, messages out; proven or failed.
 
-Both sides send COMMIT (a hash of their nonce); whoever has the other's COMMIT sends REVEAL: the nonce and a signature
-over role, both identities, both descriptions' hashes, the DTLS exporter and both commitments. A wrong fingerprint, a
-replay or a relay in between changes one of these. The commitments come first so that a man in the middle has one guess
-at the words.
+Both sides send COMMIT (a hash of their nonce); whoever has the other's COMMIT sends REVEAL: the nonce and a
+signature over role, both identities, both descriptions' hashes, the DTLS exporter and both commitments. A
+wrong fingerprint, a replay or a relay in between changes one of these. The commitments come first so that a
+man in the middle has one guess at the words.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class Role(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """What both ends must agree on; `exporter` is RFC 9266's channel binding of this DTLS session (32 bytes)."""
+    """What both ends must agree on; `exporter` is RFC 9266's channel binding of this DTLS session."""
 
     offerer: bytes
     answerer: bytes
@@ -81,7 +81,7 @@ class _State(Enum):
 
 
 class Handshake:
-    """One side of it. Call `start()` once, then `receive()` for each message, and carry the effects out in order."""
+    """One side of it. Call `start()` once, `receive()` for each message; do the effects in order."""
 
     def __init__(self, *, key: SigningKey, role: Role, binding: Binding, nonce: bytes) -> None:
         """`nonce`: 32 random bytes, never used twice."""

@@ -1,7 +1,7 @@
 """An invitation: what a newcomer must know of a room, and a secret that is proved, once, and never sent.
 
-The secret is the seed of a key pair; the inviter's `grant` names its public half, and the newcomer signs its offer
-with the private half. `grant` is opaque here: the node makes it and checks it.
+The secret is the seed of a key pair; the inviter's `grant` names its public half, and the newcomer signs
+its offer with the private half. `grant` is opaque here: the node makes it and checks it.
 """
 
 import hashlib

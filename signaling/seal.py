@@ -1,7 +1,7 @@
-"""Sealing to a recipient's identity, padded, so that who carries it learns neither addresses, names nor kinds.
+"""Sealing to a recipient's identity, padded, so that who carries it learns neither addresses nor names.
 
-A NaCl sealed box to the X25519 form of the recipient's Ed25519 key. It says nothing about the sender: what is inside
-is signed.
+A NaCl sealed box to the X25519 form of the recipient's Ed25519 key. It says nothing about the sender: what
+is inside is signed.
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """Bytes to and from one pasteable line, `pigeon:...`, whose checksum tells a cut token from a mistyped one.
 
-Base32 (RFC 4648) without padding: the whole line in upper case is alphanumeric to a QR code, and reading ignores case,
-spaces and line breaks, which is what chat programs and terminals add.
+Base32 (RFC 4648) without padding: the whole line in upper case is alphanumeric to a QR code, and reading
+ignores case, spaces and line breaks, which is what chat programs and terminals add.
 """
 
 import base64
@@ -73,7 +73,8 @@ def from_token(text: str, *, expected: Kind | None = None) -> tuple[Kind, bytes]
 
 
 def _decode(text: str) -> bytes:
-    # A cut may fall anywhere: drop the characters that do not make a whole byte, the length then says it was cut.
+    # A cut may fall anywhere: drop the characters that do not make a whole byte, the length then says it
+    # was cut.
     dangling = {1: 1, 3: 1, 6: 1}.get(len(text) % 8, 0)
     text = text[: len(text) - dangling]
     try:
