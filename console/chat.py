@@ -1,0 +1,169 @@
+"""A conversation with one node: events go to the screen, lines go to the node, until somebody quits."""
+
+import sys
+from collections.abc import AsyncIterator
+from typing import NoReturn, assert_never
+
+import trio
+
+from console.commands import HELP, Admit, Help, Invite, Nothing, Quit, Say, Status, Who, Wrong, parse
+from console.lines import BadLine, LineReader
+from console.screen import Screen
+from node.api import MemberView, NodeApi
+from node.errors import Exit, NodeError, NoQuorum, TimedOut, Unreachable
+from node.events import (
+    AdmittedEvent,
+    AnyEvent,
+    AsksEvent,
+    ErrorEvent,
+    FinalEvent,
+    PeerEvent,
+    RemovedEvent,
+    RoomEvent,
+)
+
+
+class Chat:
+    """One screen and one source of lines on a node, in this process or behind its socket."""
+
+    def __init__(self, node: NodeApi, screen: Screen) -> None:
+        self._node = node
+        self._screen = screen
+        self._unsettled: set[str] = set()  # said here and not final
+        self._early: set[str] = set()  # final before `say` told us their ids
+        self._saying = False
+        self._changed = trio.lowlevel.ParkingLot()
+        self._room: RoomEvent | None = None
+
+    async def show_room(self) -> RoomEvent:
+        """Say which room this is, if that was not said yet."""
+        room = await self._node.room()
+        await self._show_room(room)
+        return room
+
+    async def show_invitation(self) -> None:
+        await self._screen.event(await self._node.invite())
+
+    async def show(self, events: AsyncIterator[AnyEvent]) -> None:
+        """Show events until the node stops, which raises Unreachable."""
+        async for event in events:
+            if isinstance(event, RoomEvent):
+                await self._show_room(event)
+            else:
+                await self._screen.event(event)
+            if isinstance(event, FinalEvent) and event.mine:
+                self._settle(event.id)
+            if isinstance(event, RoomEvent | PeerEvent | AdmittedEvent | RemovedEvent):
+                await self._screen.standing(await self._node.status())
+        raise Unreachable("The node stopped.", "Start it again with `pigeon chat` or `pigeon up`.")
+
+    async def talk(self, lines: LineReader, *, timeout: float | None) -> None:
+        """Carry out every line until /quit or the end of input; at the end of a pipe wait until all is final.
+
+        Raises NoQuorum or TimedOut when that takes longer than `timeout` seconds.
+        """
+        async for line in lines:
+            if isinstance(line, BadLine):
+                await self._error(line.reason, line.hint)
+            elif await self._carry_out(line.text):
+                return
+        if sys.stdin.isatty():
+            return
+        with trio.move_on_after(timeout if timeout is not None else float("inf")) as scope:
+            while self._unsettled:
+                await self._changed.park()
+        if scope.cancelled_caught:
+            status = await self._node.status()
+            raise_not_final(up=status.up, quorum=status.quorum)
+
+    async def _carry_out(self, line: str) -> bool:
+        """True when that was the last one."""
+        command = parse(line)
+        try:
+            match command:
+                case Say(text=text):
+                    await self._say(text)
+                case Who():
+                    await self._screen.members(await self._node.who())
+                case Status():
+                    await self._screen.status(await self._node.status(), why=True)
+                case Admit(who=who):
+                    await self._screen.event(approval(await self._node.admit(who)))
+                case Invite():
+                    await self.show_invitation()
+                case Help():
+                    await self._screen.notice(HELP)
+                case Quit():
+                    return True
+                case Nothing():
+                    pass
+                case Wrong(message=message, hint=hint):
+                    await self._error(message, hint)
+                case _:
+                    assert_never(command)
+        except Unreachable:
+            raise
+        except NodeError as error:
+            await self._error(error.message, error.hint, code=error.exit_code)
+        return False
+
+    async def _say(self, text: str) -> None:
+        self._saying = True
+        try:
+            said = await self._node.say(text)
+        finally:
+            self._saying = False
+        if said not in self._early:
+            self._unsettled.add(said)
+        self._early.clear()
+
+    def _settle(self, said: str) -> None:
+        if said in self._unsettled:
+            self._unsettled.discard(said)
+            self._changed.unpark_all()
+        elif self._saying:
+            self._early.add(said)
+
+    async def _show_room(self, room: RoomEvent) -> None:
+        if room != self._room:
+            self._room = room
+            await self._screen.event(room)
+
+    async def _error(self, message: str, hint: str, *, code: Exit = Exit.USAGE) -> None:
+        await self._screen.event(ErrorEvent(code=code, message=message, hint=hint))
+
+
+def approval(view: MemberView) -> AsksEvent:
+    """How far an admission has come, as the event that scripts know."""
+    return AsksEvent(
+        member=view.member,
+        nick=view.nick,
+        words=view.words,
+        inviter="",
+        verified=False,
+        have=view.have,
+        need=view.need,
+    )
+
+
+def raise_not_final(*, up: int, quorum: int) -> NoReturn:
+    """It was not final in time: NoQuorum if too few members are up, else TimedOut."""
+    hint = "It is safe on this disk and stays queued: do not send it again."
+    if up < quorum:
+        raise NoQuorum(f"Only {up} of the {quorum} members that are needed are up.", hint)
+    raise TimedOut("It did not become final in time.", hint)
+
+
+async def converse(
+    chat: Chat, node: NodeApi, lines: LineReader | None, *, timeout: float | None, invite: bool = False
+) -> None:
+    """Which room, an invitation if wanted, then events and lines. Without lines: for ever."""
+    async with node.events() as events, trio.open_nursery() as nursery:
+        await chat.show_room()
+        if invite:
+            await chat.show_invitation()
+        nursery.start_soon(chat.show, events)
+        if lines is None:
+            return
+        await chat.talk(lines, timeout=timeout)
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,157 @@
+"""The chat as lines of text: what was said on standard output, everything about it on standard error.
+
+`…` pending (safe on this disk) · `✓ k/n` delivered, which is not final · `■ #N` final · `!` failed.
+"""
+
+import sys
+import time
+from typing import assert_never
+
+from console.sanitize import one_line, paragraphs
+from console.screen import Out, error_text
+from console.tables import members_table, status_table
+from console.welcome import numbers, safety_words
+from node.api import MemberView
+from node.events import (
+    AdmittedEvent,
+    AnyEvent,
+    AsksEvent,
+    DeliveredEvent,
+    ErrorEvent,
+    Event,
+    EvidenceEvent,
+    FinalEvent,
+    InviteEvent,
+    NoticeEvent,
+    PeerEvent,
+    PendingEvent,
+    RemovedEvent,
+    RoomEvent,
+    StatusEvent,
+    WordsEvent,
+)
+
+LEGEND = "… pending (safe on your disk)   ✓ k/n delivered   ■ #N final (its place can no longer change)"
+_INDENT = " " * 10
+_EXCERPT = 48  # characters of a message that stand beside its state
+
+
+class PlainScreen:
+    """Lines for people, whether on a terminal or not."""
+
+    def __init__(self, out: Out, *, color: bool) -> None:
+        self._out = out
+        self._color = color
+        self._n = 1
+        self._texts: dict[str, str] = {}  # own messages that are not final
+        self._standing = ""
+
+    async def event(self, event: Event) -> None:
+        assert isinstance(event, AnyEvent), event
+        match event:
+            case FinalEvent():
+                self._texts.pop(event.id, None)
+                await self._data(final_line(event))
+            case InviteEvent():
+                await self._out.note("Invitation, good for one person:")
+                await self._data(event.token)
+                left = max(0, event.expires // 1000 - int(time.time()))
+                await self._out.note(f"It expires in {left // 3600} h {left % 3600 // 60:02d} min.")
+            case StatusEvent():
+                await self.status(event, why=False)
+            case ErrorEvent():
+                await self._out.urgent(error_text(event))
+            case PendingEvent():
+                excerpt = one_line(event.text)
+                excerpt = excerpt if len(excerpt) <= _EXCERPT else excerpt[: _EXCERPT - 1] + "…"
+                self._texts[event.id] = excerpt
+                await self._out.note(f"… pending  {excerpt}")
+            case DeliveredEvent():
+                sign = f"✓ {event.acks}/{self._n}"
+                await self._out.note(
+                    f"{sign:9} {self._texts.get(event.id, event.id)}  (delivered, not final)"
+                )
+            case RoomEvent():
+                self._n = event.n
+                await self._out.note(
+                    f"Room {one_line(event.room)} · you are {one_line(event.nick)} · {_members(event.n)}, "
+                    f"quorum {event.quorum}\nFingerprint {event.fingerprint}"
+                )
+            case AsksEvent():
+                await self._out.note(asks_text(event))
+            case AdmittedEvent():
+                self._n = event.n
+                nick = one_line(event.nick)
+                await self._out.note(f"+ {nick} is in: {_members(event.n)} now, quorum {event.quorum}")
+                if event.n in (2, 4):  # where it begins to mean something else
+                    await self._out.note(numbers(event.n))
+            case RemovedEvent():
+                self._n = event.n
+                await self._out.note(f"- {one_line(event.nick)} is out: {_members(event.n)} now")
+            case PeerEvent():
+                await self._out.note(f"· {one_line(event.nick) or event.member[:12]} is {event.state}")
+            case EvidenceEvent():
+                await self._out.note(
+                    f"! A key of {one_line(event.nick)} signed twice ({one_line(event.kind)}).\n"
+                    f"  The proof was kept: {one_line(event.file)}"
+                )
+            case WordsEvent():
+                await self._out.note(safety_words(event.words))
+            case NoticeEvent():
+                await self._out.note(f"· {one_line(event.message)}")
+            case _:
+                assert_never(event)
+
+    async def members(self, members: list[MemberView]) -> None:
+        await self._data(members_table(members, color=self._color and sys.stdout.isatty()))
+
+    async def status(self, status: StatusEvent, *, why: bool) -> None:
+        await self._data(status_table(status, why=why, color=self._color and sys.stdout.isatty()))
+
+    async def standing(self, status: StatusEvent) -> None:
+        state = f"{status.up}/{status.n} up · {quorum_state(status)}"
+        if state != self._standing:
+            self._standing = state
+            await self._out.note(f"{state} · #{status.index}")
+
+    async def notice(self, text: str) -> None:
+        await self._out.note(text)
+
+    async def _data(self, text: str) -> None:
+        await self._out.data(f"{text}\n".encode(sys.stdout.encoding or "utf-8", "replace"))
+
+
+def final_line(event: FinalEvent) -> str:
+    """One message at its place: number, claimed time, who, what."""
+    clock = time.strftime("%H:%M", time.localtime(event.claimed_time / 1000))
+    place = f"■ #{event.index}"
+    text = paragraphs(event.text, indent=_INDENT)
+    return f"{place:9} {clock} {one_line(event.nick)}: {text}"
+
+
+def quorum_state(status: StatusEvent) -> str:
+    """Whether the room can go on, in words."""
+    if status.up >= status.quorum:
+        return "quorum ok"
+    return f"no quorum: {status.quorum - status.up} more needed"
+
+
+def asks_text(event: AsksEvent) -> str:
+    nick = one_line(event.nick)
+    lines = [f"? {nick} asks to be let in ({event.have} of {event.need} approvals)."]
+    if event.inviter:
+        known = "" if event.verified else " (not verified)"
+        lines[0] = (
+            f"? {nick} asks to be let in, invited by {one_line(event.inviter)}{known}: "
+            f"{event.have} of {event.need} approvals."
+        )
+    if event.words:
+        lines.append(f"  {safety_words(event.words)}")
+        lines.append(f"  If {nick} sees the same words, type: /admit {nick}")
+    else:
+        lines.append(f"  If you want {nick} in, type: /admit {nick}")
+    return "\n".join(lines)
+
+
+def _members(n: int) -> str:
+    return "1 member" if n == 1 else f"{n} members"

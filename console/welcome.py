@@ -1,0 +1,56 @@
+"""What a person should know before the first word is said, told once and plainly."""
+
+from console.sanitize import one_line
+
+SIGNED_FOR_GOOD = """\
+Everything said here is signed and kept by every member: nobody can deny or unsay it later.
+Members see each other's IP address."""
+
+AUTO_WARNING = """\
+! --admit auto: whoever shows an unused invitation of a member gets in without anybody being asked.
+  One lying member can so bring in puppets until there are more liars than the room tolerates.
+  Use it among machines that are all yours."""
+
+NO_CARRIER = """\
+! No --via was given, so nobody can reach this room yet.
+  Reopen it with one: pigeon chat --via dir:FOLDER"""
+
+
+def numbers(n: int) -> str:
+    """What it means that a room has n members."""
+    if n == 1:
+        return (
+            "You are alone so far. While there are two or three members, everyone must be online for a\n"
+            "message to become final, and one lost disk ends the room. From four on, one may be missing\n"
+            "or even lie."
+        )
+    if n <= 3:
+        return (
+            f"With {n} members everyone must be online for a message to become final, and one lost disk\n"
+            "ends the room. From four on, one may be missing or even lie."
+        )
+    faults = (n - 1) // 3
+    some = "one of them is" if faults == 1 else f"{faults} of them are"
+    return f"With {n} members the room goes on while {some} missing or lying."
+
+
+def how_to_join(via: tuple[str, ...]) -> str:
+    """What the other side has to do with an invitation."""
+    if not via:
+        return NO_CARRIER
+    return (
+        "Give it to one person by a way that nobody else reads. Where the same folder can be reached, type:\n"
+        "  pigeon join TOKEN --as NICK"
+    )
+
+
+def waiting_for_admission(nick: str) -> str:
+    """What a newcomer reads while the members decide."""
+    return (
+        "Waiting to be let in. In a room with the rule `ask`, a quorum of its members (up to three members:\n"
+        f"each of them) compares the safety words with you and types: /admit {one_line(nick)}"
+    )
+
+
+def safety_words(words: str) -> str:
+    return f"Safety words: {one_line(words).upper()} (the other side must see the same; compare by voice)"
