@@ -97,15 +97,15 @@ async def rendezvous(
 ) -> None:
     """Run until cancelled; every link made comes out of `links` and lives in here: cancelling cuts them all.
 
-    wanted(): identities we want a link with and have none; asked every 0.25 s. admits(sender, introduction,
-    offer_hash): may this sender be answered? Asked again for a while when it says no.
-    introduce(offer_hash): a newcomer's introduction; None for members. on_presence(identity): somebody says
-    in the lobby that it may be asked. host(): whether we may be that somebody (a member may, a newcomer may
-    not).
+    - wanted(): identities we want a link with and have none; asked every 0.25 s.
+    - admits(sender, introduction, offer_hash): may it be answered? Asked again while its offer lives.
+    - introduce(offer_hash): a newcomer's introduction; None for members.
+    - on_presence(identity): somebody says in the lobby that it may be asked.
+    - host(): whether we may be that somebody (a member may, a newcomer may not).
 
     A link may come out for a peer that is linked already: the peer was restarted and this one is proven, so
-    the new one replaces the old (`await old.aclose(deadline=0)`). To leave without loss, `await
-    link.aclose()` each before cancelling.
+    the new one replaces the old (`await old.aclose(deadline=0)`). To leave without loss: let wanted() be
+    empty, `await link.aclose()` each, cancel this, then `await carrier.aclose()`.
     """
     self = _Rendezvous(
         rtc=rtc,

@@ -47,7 +47,7 @@ _MAX_SCTP_MESSAGE: Final = 65_536
 async def open_rtc(
     *, loopback_only: bool = False, faults: Counter[str] | None = None
 ) -> AsyncIterator["Rtc"]:
-    """The service that makes connections, one per process. `loopback_only`: gather 127.0.0.1 and nothing else."""
+    """The service that makes connections, one a process. `loopback_only`: gather only 127.0.0.1."""
     import trio_asyncio  # type: ignore[import-untyped]
 
     _aiortc()
@@ -75,7 +75,7 @@ class Rtc:
 
     @asynccontextmanager
     async def connection(self, role: Role) -> AsyncIterator["Connection"]:
-        """Gather addresses (3 s at most), hold the sockets until the block ends; ConnectFailed without any."""
+        """Gather addresses, hold the sockets until the block ends; ConnectFailed without any address."""
         connection = Connection(self._loop, role=role, faults=self.faults)
         try:
             with trio.move_on_after(_GATHER_DEADLINE):
@@ -135,7 +135,7 @@ class Connection:
         )
 
     async def connect(self, remote: Transport, *, deadline: float = CONNECT_DEADLINE) -> None:
-        """Connect to the other end; ConnectFailed after `deadline` seconds. Who it is, the handshake proves."""
+        """Connect to the other end or raise ConnectFailed. Who it is, the handshake proves."""
         with trio.move_on_after(deadline) as scope:
             try:
                 await self._loop.run_aio_coroutine(self._connect(remote))
@@ -306,7 +306,7 @@ def _addresses(*, loopback_only: bool) -> list[str]:
 
 
 def _cap_datagrams(ice: Any, faults: Counter[str]) -> None:
-    """An open offer takes a junk flood into an unbounded queue (515 MB in 10 s): drop beyond a few hundred."""
+    """An open offer takes a junk flood into an unbounded queue, 50 MB/s of it: drop beyond a few hundred."""
     receive, queue = ice.data_received, ice._queue
 
     def data_received(data: bytes, component: int) -> None:
@@ -326,7 +326,7 @@ def _cap_datagrams(ice: Any, faults: Counter[str]) -> None:
 
 @cache
 def _aiortc() -> SimpleNamespace:
-    """aiortc, imported when first needed (PyAV comes along: 60 MB), with its faults at hostile packets mended."""
+    """aiortc, imported when first needed (PyAV comes along: 60 MB), mended against hostile packets."""
     import aioice.ice
     import aiortc
     from aiortc import rtcsctptransport as sctp
@@ -387,8 +387,8 @@ def _aiortc() -> SimpleNamespace:
 
     names = (
         "RTCCertificate", "RTCDataChannel", "RTCDataChannelParameters", "RTCDtlsFingerprint",
-        "RTCDtlsParameters", "RTCDtlsTransport", "RTCIceCandidate", "RTCIceGatherer", "RTCIceParameters", "RTCIceTransport",
-        "RTCSctpCapabilities",
+        "RTCDtlsParameters", "RTCDtlsTransport", "RTCIceCandidate", "RTCIceGatherer", "RTCIceParameters",
+        "RTCIceTransport", "RTCSctpCapabilities",
     )  # fmt: skip
     parts = {name: getattr(aiortc, name, None) for name in names}
     assert all(parts.values()), parts

@@ -39,7 +39,7 @@ PRESENCE_KEY: Final = bytes(32)
 
 
 class Carrier(Protocol):
-    """A way from one machine to another. Methods raise CarrierError (a SignalError) when it cannot work now."""
+    """A way from one machine to another. Methods raise CarrierError when it cannot work now."""
 
     spec: str  # "dir:/path": what carrier_from_spec takes
 

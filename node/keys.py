@@ -1,0 +1,146 @@
+"""Secret keys on disk: one Ed25519 seed a file, mode 0600, made once and never overwritten.
+
+A file is one line of JSON: {"v": 1, "purpose", "seed", "public"}, hex. The public key is derived again on
+loading, so a flipped bit is seen, and `purpose` keeps a vote key from being used as an identity.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from nacl.signing import SigningKey
+
+from node.errors import KeyFileError
+
+_VERSION: Final = 1
+_MAX_FILE: Final = 4096
+
+Purpose = Literal["identity", "vote"]
+
+
+class _KeyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    v: int
+    purpose: str
+    seed: str
+    public: str
+
+
+def load_or_create_key(path: Path, *, purpose: Purpose = "identity") -> SigningKey:
+    """The key in `path`, made there if there is no such file. Two processes that race get the same key."""
+    try:
+        return load_key(path, purpose=purpose)
+    except FileNotFoundError:
+        pass
+    try:
+        return create_key(path, purpose=purpose)
+    except FileExistsError:
+        return load_key(path, purpose=purpose)
+
+
+def create_key(path: Path, *, purpose: Purpose) -> SigningKey:
+    """Make a new key in `path`, safely on disk when this returns; FileExistsError when there is one already."""
+    key = SigningKey(secrets.token_bytes(32))
+    content = msgspec.json.encode(
+        _KeyFile(v=_VERSION, purpose=purpose, seed=bytes(key).hex(), public=bytes(key.verify_key).hex())
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_once(path, content + b"\n")
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise KeyFileError(
+            f"The key file {path} cannot be written: {error.strerror or error}.",
+            "Check that its folder exists, is yours, and that the disk is not full.",
+        ) from error
+    return key
+
+
+def load_key(path: Path, *, purpose: Purpose) -> SigningKey:
+    """The key in `path`; FileNotFoundError when there is no file, KeyFileError when it must not be used."""
+    record = _parse(path, _read(path))
+    if record.v != _VERSION:
+        raise KeyFileError(
+            f"The key file {path} was written by another version of pigeon.", "Use that version, or update."
+        )
+    if record.purpose != purpose:
+        raise KeyFileError(
+            f"The key file {path} holds a key for another purpose: {record.purpose[:20]!r}, not {purpose!r}.",
+            "Put the right file there; keys are never interchanged.",
+        )
+    try:
+        key = SigningKey(bytes.fromhex(record.seed))
+        sound = bytes(key.verify_key) == bytes.fromhex(record.public)
+    except (ValueError, TypeError):
+        sound = False
+    if not sound:
+        raise _damaged(path)
+    return key
+
+
+def _read(path: Path) -> bytes:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        what = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+        raise KeyFileError(f"The key file {path} {what}.", "Put a plain file there that is yours.") from error
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise KeyFileError(f"The key file {path} is not a plain file.", "Put a plain file there.")
+        if status.st_uid != os.geteuid():
+            raise KeyFileError(f"The key file {path} belongs to another user.", "Run as its owner.")
+        if status.st_mode & 0o077:
+            raise KeyFileError(
+                f"The key file {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}).",
+                f"Run: chmod 600 {path}; if others may have read it, make a new identity instead.",
+            )
+        return os.read(file, _MAX_FILE + 1)
+    finally:
+        os.close(file)
+
+
+def _parse(path: Path, content: bytes) -> _KeyFile:
+    if len(content) > _MAX_FILE:
+        raise _damaged(path)
+    try:
+        return msgspec.json.decode(content, type=_KeyFile)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> KeyFileError:
+    return KeyFileError(
+        f"The key file {path} is damaged.",
+        "Restore it from a backup. Without it this device must be admitted again under a new key.",
+    )
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    """Whole or not at all, never over an existing file, and still there after a power cut."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(file, view) :]
+            os.fsync(file)
+        finally:
+            os.close(file)
+        os.link(temporary, path)  # unlike rename, refuses when somebody was faster
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
