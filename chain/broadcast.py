@@ -1,0 +1,421 @@
+"""Byzantine reliable broadcast: each member owns a lane of signed slots, transferable acks certify prefixes.
+
+Validity, no duplication, integrity, consistency and totality hold with f liars; nothing here waits for
+time or for a leader. Cost: two network delays.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from chain.block import SLOT_BODY_BYTES, Body, Dep, Head, Slot
+from chain.codec import encode
+from chain.control import Control
+from chain.effects import Delivered, FaultKind
+from chain.epoch import Epoch
+from chain.ids import MemberId, SlotId
+from chain.lane import WINDOW, Lane
+from chain.message import (
+    UNSIGNED,
+    Ack,
+    Equivocation,
+    Message,
+    PullSlot,
+    SlotMessage,
+    signed,
+)
+from chain.parking import Parking
+from chain.records import Journal, KeepSlot
+
+LaneSlots = dict[int, list[tuple[SlotId, Slot]]]
+
+
+class Broadcast:
+    """All lanes of one epoch."""
+
+    def __init__(self, epoch: Epoch, *, cut: tuple[Head, ...]) -> None:
+        self.epoch = epoch
+        self.lanes = [Lane(place, base, delivered=base) for place, base in enumerate(cut)]
+        self.slots: dict[SlotId, KeepSlot] = {}
+        self.delivered_at: dict[SlotId, float] = {}
+        self.ackseq = 0
+        self.last_ack: dict[int, Ack] = {}
+        self._parking = Parking()
+        self._asked: set[tuple[MemberId, SlotId]] = set()
+
+    # What we author
+
+    @property
+    def own(self) -> Lane:
+        assert self.epoch.me is not None
+        return self.lanes[self.epoch.me]
+
+    def may_append(self) -> bool:
+        """Whether a slot of ours fits into the window above the cut."""
+        return self.epoch.signing and len(self.own.path) < WINDOW
+
+    def append(
+        self, bodies: tuple[Body, ...], control: tuple[Control, ...], *, claimed_time: int
+    ) -> KeepSlot:
+        """Broadcast a new slot of ours after our last one and all that we delivered."""
+        me, key = self.epoch.signer
+        head = self.own.head
+        deps = tuple(
+            Dep(lane.place, lane.delivered.seq, lane.delivered.id)
+            for lane in self.lanes
+            if lane.place != me and lane.delivered.seq > lane.base.seq
+        )
+        author = self.epoch.identity(me)
+        slot = signed(
+            Slot(
+                epoch=self.epoch.number,
+                lane=me,
+                seq=head.seq + 1,
+                prev=head.id,
+                deps=deps,
+                control=control,
+                commitments=tuple(b.commitment(room=self.epoch.room, author=author) for b in bodies),
+                claimed_time=claimed_time,
+                signature=UNSIGNED,
+            ),
+            room=self.epoch.room,
+            key=key,
+        )
+        kept = KeepSlot(slot.id(self.epoch.room), slot, bodies)
+        self.own.first_seen[slot.seq] = kept.id, slot
+        self._hold(kept)
+        self.epoch.out.to_all(SlotMessage(slot, bodies))
+        return kept
+
+    def sign_acks(self) -> None:
+        """At the end of a tick: one ack for all lanes whose branch grew. The author acks by signing."""
+        if not self.epoch.signing:
+            return
+        me, key = self.epoch.signer
+        dirty = [
+            lane
+            for lane in self.lanes
+            if lane.place != me and lane.frozen is None and lane.head.seq > max(lane.acked_seq, lane.base.seq)
+        ]
+        if not dirty:
+            return
+        self.ackseq += 1
+        entries = tuple((lane.place, lane.head) for lane in dirty)
+        unsigned = Ack(self.epoch.number, me, self.ackseq, entries, UNSIGNED)
+        ack = signed(unsigned, room=self.epoch.room, key=key)
+        self.last_ack[me] = ack
+        for lane in dirty:
+            lane.acked_seq = lane.head.seq
+            lane.record_ack(me, lane.head, ack, self.slots)
+            self.epoch.out.keep(Journal(f"ack:{lane.place}", encode(ack)))
+        self.epoch.out.to_all(ack)
+
+    # What arrives
+
+    def on_slot(self, message: SlotMessage, *, peer: MemberId) -> bool:
+        """Take in a slot of this epoch with its bodies; true if it is new and worth relaying."""
+        slot, out = message.slot, self.epoch.out
+        if slot.lane >= len(self.lanes):
+            out.fault(peer, FaultKind.INVALID, "a slot of a lane that does not exist")
+            return False
+        lane = self.lanes[slot.lane]
+        if slot.seq <= lane.base.seq:
+            return False
+        if not lane.in_window(slot.seq):
+            out.fault(peer, FaultKind.FLOOD, "a slot beyond the window")
+            return False
+        slot_id = slot.id(self.epoch.room)
+        if slot_id in self.slots or slot_id in self._parking:
+            return False
+        problem = self._problem_of(message)
+        if problem:
+            out.fault(peer, FaultKind.INVALID, problem)
+            return False
+        owner = self.epoch.committee.members[slot.lane]
+        if not self.epoch.verify(owner.vote_key, slot.preimage(self.epoch.room), slot.signature):
+            out.fault(peer, FaultKind.WRONG_SIGNATURE, "a slot")
+            return False
+        first_id, first = lane.first_seen.setdefault(slot.seq, (slot_id, slot))
+        if first_id != slot_id:
+            self.freeze(lane, first, slot)
+            if not lane.takes_fork(slot.seq, slot_id):
+                return False
+        return self._take_in(KeepSlot(slot_id, slot, message.bodies), peer)
+
+    def _problem_of(self, message: SlotMessage) -> str | None:
+        """What is wrong with a slot taken by itself, in a few words."""
+        slot, bodies = message.slot, message.bodies
+        lanes = [dep.lane for dep in slot.deps]
+        if lanes != sorted(set(lanes)) or slot.lane in lanes or any(d >= len(self.lanes) for d in lanes):
+            return "a slot with malformed dependencies"
+        if any(dep.seq == 0 for dep in slot.deps) or not (slot.control or slot.commitments):
+            return "an empty slot or dependency"
+        if len(bodies) != len(slot.commitments) or sum(len(b.data) for b in bodies) > SLOT_BODY_BYTES:
+            return "a slot without its bodies, or with too much of them"
+        author = self.epoch.identity(slot.lane)
+        made = [body.commitment(room=self.epoch.room, author=author) for body in bodies]
+        return None if made == list(slot.commitments) else "a body that its slot does not commit to"
+
+    def _take_in(self, kept: KeepSlot, peer: MemberId) -> bool:
+        missing = self._missing(kept.slot)
+        if missing is None:
+            self.epoch.out.fault(peer, FaultKind.INVALID, "a slot that contradicts what it refers to")
+            return False
+        if missing:
+            if not self._parking.park(kept, waits_for=[head.id for _, head in missing], peer=peer):
+                self.epoch.out.fault(peer, FaultKind.FLOOD, "too many slots without their predecessors")
+                return False
+            for place, head in missing:
+                self.pull(place, head, peer=peer)
+            return True
+        self._hold(kept)
+        for freed, sender in self._parking.release(kept.id):
+            self._take_in(freed, sender)
+        return True
+
+    def _missing(self, slot: Slot) -> list[tuple[int, Head]] | None:
+        """What the slot refers to that we do not hold; None if it refers to something it cannot follow."""
+        missing: list[tuple[int, Head]] = []
+        refers = [(slot.lane, Head(slot.seq - 1, slot.prev))]
+        refers += [(dep.lane, Head(dep.seq, dep.id)) for dep in slot.deps]
+        for place, head in refers:
+            base = self.lanes[place].base
+            if place == slot.lane and head.seq == base.seq:
+                if head.id != base.id:
+                    return None
+                continue
+            if head.seq <= base.seq:
+                continue
+            held = self.slots.get(head.id)
+            if held is None:
+                missing.append((place, head))
+            elif held.slot.position != (place, head.seq):
+                return None
+        return missing
+
+    def _hold(self, kept: KeepSlot) -> None:
+        lane, slot = self.lanes[kept.slot.lane], kept.slot
+        self.slots[kept.id] = kept
+        lane.held_at.setdefault(slot.seq, []).append(kept.id)
+        lane.named.discard(kept.id)
+        self.epoch.out.keep(kept)
+        if lane.extends(slot):
+            lane.path.append(kept.id)
+
+    def on_ack(self, ack: Ack, *, peer: MemberId) -> bool:
+        """Record an ack of this epoch; true if it says something new."""
+        places = [place for place, _ in ack.entries]
+        if (
+            not places
+            or places != sorted(set(places))
+            or places[-1] >= len(self.lanes)
+            or ack.signer in places
+        ):
+            self.epoch.out.fault(peer, FaultKind.INVALID, "a malformed ack")
+            return False
+        last = self.last_ack.get(ack.signer)
+        if ack == last:
+            return False
+        if not self.epoch.signature_holds(ack):
+            self.epoch.out.fault(peer, FaultKind.WRONG_SIGNATURE, "an ack")
+            return False
+        if last is not None and last.ackseq == ack.ackseq:
+            self.epoch.out.evidence(self.epoch.identity(ack.signer), "two acks of one number", last, ack)
+        if last is None or ack.ackseq > last.ackseq:
+            self.last_ack[ack.signer] = ack
+        news = False
+        for place, head in ack.entries:
+            lane = self.lanes[place]
+            if not lane.in_window(head.seq):
+                continue
+            news |= lane.record_ack(ack.signer, head, ack, self.slots)
+            self.pull(place, head, peer=peer)
+        return news
+
+    def on_equivocation(self, message: Equivocation, *, peer: MemberId) -> bool:
+        """Two slots for one place: freeze the lane if they really are; true if that is news."""
+        first, second = message.first, message.second
+        if first.position != second.position or first.lane >= len(self.lanes):
+            self.epoch.out.fault(peer, FaultKind.INVALID, "evidence that shows nothing")
+            return False
+        lane = self.lanes[first.lane]
+        if lane.frozen is not None:
+            return False
+        vote_key = self.epoch.committee.members[first.lane].vote_key
+        room = self.epoch.room
+        genuine = first.id(room) != second.id(room) and all(
+            slot.epoch == self.epoch.number
+            and self.epoch.verify(vote_key, slot.preimage(room), slot.signature)
+            for slot in (first, second)
+        )
+        if not genuine:
+            self.epoch.out.fault(peer, FaultKind.WRONG_SIGNATURE, "evidence that does not hold")
+            return False
+        self.freeze(lane, first, second)
+        return True
+
+    def freeze(self, lane: Lane, first: Slot, second: Slot) -> None:
+        """The owner is a proven equivocator: never ack this lane again in this epoch, and tell everybody."""
+        if lane.frozen is not None:
+            return
+        lane.frozen = Equivocation(first, second)
+        out = self.epoch.out
+        out.evidence(self.epoch.identity(lane.place), "two slots for one place", first, second)
+        out.keep(Journal(f"frozen:{lane.place}", encode(lane.frozen)))
+        out.to_all(lane.frozen)
+        self._flood_certified(lane)
+
+    # Fetching
+
+    def pull(self, place: int, head: Head, *, peer: MemberId) -> None:
+        """Ask a peer, once while it is linked, for a branch up to `head` unless we hold it."""
+        lane = self.lanes[place]
+        if head.id in self.slots or not lane.in_window(head.seq):
+            return
+        if len(lane.named) < 4 * WINDOW:
+            lane.named.add(head.id)
+        if (peer, head.id) not in self._asked:
+            self._asked.add((peer, head.id))
+            have = lane.base.seq if lane.frozen else min(lane.head.seq, head.seq - 1)
+            self.epoch.out.to(peer, PullSlot(self.epoch.number, place, have, head))
+
+    def forget_asked(self, peer: MemberId) -> None:
+        """The link is new or gone: what was asked over it may be asked again."""
+        self._asked = {asked for asked in self._asked if asked[0] != peer}
+
+    def branch(self, place: int, *, have: int, head: Head) -> list[KeepSlot]:
+        """The held slots of one branch after `have` up to `head`, in order; empty if `head` is not held."""
+        chain: list[KeepSlot] = []
+        slot_id, floor = head.id, max(have, self.lanes[place].base.seq)
+        while (held := self.slots.get(slot_id)) is not None and held.slot.lane == place:
+            if held.slot.seq <= floor:
+                break
+            chain.append(held)
+            slot_id = SlotId(held.slot.prev)
+        return chain[::-1]
+
+    # Delivery
+
+    def support(self, head: Head, place: int) -> int:
+        """How many distinct members vouch for a slot: its owner and those who acked it or a descendant."""
+        return 1 + len(self.lanes[place].supporters(head, self.slots))
+
+    def is_certified(self, place: int, head: Head) -> bool:
+        return self.support(head, place) >= self.epoch.committee.quorum
+
+    def deliver(self, now: float) -> list[KeepSlot]:
+        """Deliver what has become certified and whose predecessors are delivered; in causal order."""
+        fresh: list[KeepSlot] = []
+        moved = True
+        while moved:
+            moved = False
+            for lane in self.lanes:
+                while (kept := self._next_deliverable(lane)) is not None:
+                    lane.delivered = Head(kept.slot.seq, kept.id)
+                    self.delivered_at[kept.id] = now
+                    fresh.append(kept)
+                    moved = True
+        for kept in fresh:
+            if kept.slot.lane == self.epoch.me:
+                acks = self.support(Head(kept.slot.seq, kept.id), kept.slot.lane)
+                for body in kept.bodies:
+                    self.epoch.out.tell(Delivered(body.data[:16], acks))
+        for lane in self.lanes:
+            self._flood_certified(lane)
+        return fresh
+
+    def _next_deliverable(self, lane: Lane) -> KeepSlot | None:
+        for slot_id in lane.held_at.get(lane.delivered.seq + 1, ()):
+            kept = self.slots[slot_id]
+            if (
+                kept.slot.prev == lane.delivered.id
+                and all(self._is_past(dep) for dep in kept.slot.deps)
+                and self.is_certified(lane.place, Head(kept.slot.seq, slot_id))
+            ):
+                return kept
+        return None
+
+    def _is_past(self, dep: Dep) -> bool:
+        return dep.seq <= self.lanes[dep.lane].base.seq or dep.id in self.delivered_at
+
+    def _flood_certified(self, lane: Lane) -> None:
+        """On a frozen lane nobody acks any more: show everybody what was certified, or totality fails."""
+        if lane.frozen is None or lane.delivered.seq <= max(lane.flooded, lane.base.seq):
+            return
+        lane.flooded = lane.delivered.seq
+        for acker, ack in lane.supporters(lane.delivered, self.slots).items():
+            self.epoch.out.keep(Journal(f"cert:{lane.place}:{acker}", encode(ack)))
+        for message in self.certified_slots(lane):
+            self.epoch.out.to_all(message)
+
+    def certified_slots(self, lane: Lane) -> Iterator[Message]:
+        for kept in self.branch(lane.place, have=lane.base.seq, head=lane.delivered):
+            yield SlotMessage(kept.slot, kept.bodies)
+        yield from lane.supporters(lane.delivered, self.slots).values()
+
+    # For ordering
+
+    def anything_unordered(self) -> bool:
+        return any(lane.held_at for lane in self.lanes)
+
+    def anything_delivered(self) -> bool:
+        return any(lane.delivered.seq > lane.base.seq for lane in self.lanes)
+
+    def heads_to_propose(self) -> tuple[Head, ...]:
+        """The furthest cut we could vote for ourselves, closed under dependencies."""
+        chains: list[Sequence[KeepSlot]] = []
+        for lane in self.lanes:
+            head = lane.delivered if lane.frozen else lane.head
+            chains.append(self.branch(lane.place, have=lane.base.seq, head=head))
+        shrunk = True
+        while shrunk:
+            shrunk = False
+            chosen = {kept.id for chain in chains for kept in chain}
+            for place, chain in enumerate(chains):
+                for index, kept in enumerate(chain):
+                    if not all(
+                        dep.seq <= self.lanes[dep.lane].base.seq or dep.id in chosen for dep in kept.slot.deps
+                    ):
+                        chains[place] = chain[:index]
+                        shrunk = True
+                        break
+        return tuple(
+            Head(chain[-1].slot.seq, chain[-1].id) if chain else lane.base
+            for lane, chain in zip(self.lanes, chains, strict=True)
+        )
+
+    def slots_of(self, cut: tuple[Head, ...]) -> tuple[LaneSlots, list[tuple[int, Head]]]:
+        """The slots between the last cut and this one, and for each lane that is not whole what to pull."""
+        slots: LaneSlots = {}
+        missing: list[tuple[int, Head]] = []
+        for lane, head in zip(self.lanes, cut, strict=True):
+            if head == lane.base:
+                continue
+            chain = self.branch(lane.place, have=lane.base.seq, head=head)
+            if len(chain) == head.seq - lane.base.seq and chain[0].slot.prev == lane.base.id:
+                slots[lane.place] = [(kept.id, kept.slot) for kept in chain]
+            else:
+                missing.append((lane.place, head))
+        return slots, missing
+
+    def want_cut(self, missing: list[tuple[int, Head]], *, peer: MemberId) -> None:
+        for place, head in missing:
+            self.pull(place, head, peer=peer)
+
+    def vouches_for(self, place: int, head: Head) -> bool:
+        """Whether we acked this head (or will at the end of this tick), or hold its certificate."""
+        lane = self.lanes[place]
+        if head.seq <= lane.base.seq or (lane.on_path(head) and not lane.frozen):
+            return True
+        return (lane.on_path(head) and head.seq <= lane.acked_seq) or self.is_certified(place, head)
+
+    def advance(self, cut: tuple[Head, ...]) -> None:
+        """A block was committed: everything at or below its cut is settled."""
+        for lane, head in zip(self.lanes, cut, strict=True):
+            if head != lane.base:
+                lane.advance(head)
+        for slot_id, kept in list(self.slots.items()):
+            if kept.slot.seq <= self.lanes[kept.slot.lane].base.seq:
+                del self.slots[slot_id]
+                self.delivered_at.pop(slot_id, None)
+        for kept, sender in self._parking.release_all():
+            if kept.slot.seq > self.lanes[kept.slot.lane].base.seq:
+                self._take_in(kept, sender)

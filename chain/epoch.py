@@ -1,0 +1,40 @@
+"""What broadcast and ordering share while one committee serves."""
+
+from dataclasses import dataclass
+
+from chain.committee import Committee
+from chain.crypto import Signer, Verifier
+from chain.ids import MemberId, RoomId
+from chain.message import Signed
+from chain.outbox import Outbox
+
+
+@dataclass(slots=True)
+class Epoch:
+    """One committee, our place in it (None: we observe), and where effects go."""
+
+    room: RoomId
+    number: int
+    committee: Committee
+    me: int | None
+    key: Signer | None
+    verify: Verifier
+    out: Outbox
+    signing: bool
+    """Whether our vote key may sign anything new now."""
+
+    def identity(self, place: int) -> MemberId:
+        return self.committee.members[place].identity
+
+    def signature_holds(self, message: Signed) -> bool:
+        """Whether the member it names signed it; false for a place that is not in this committee."""
+        if message.signer >= self.committee.n:
+            return False
+        vote_key = self.committee.members[message.signer].vote_key
+        return self.verify(vote_key, message.preimage(self.room), message.signature)
+
+    @property
+    def signer(self) -> tuple[int, Signer]:
+        """Our place and key; only while `signing`."""
+        assert self.signing and self.me is not None and self.key is not None
+        return self.me, self.key

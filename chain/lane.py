@@ -1,0 +1,106 @@
+"""One member's lane above the cut: the branch we hold and ack, what is delivered, and who acked what."""
+
+from dataclasses import dataclass, field
+
+from chain.block import Head, Slot
+from chain.ids import SlotId
+from chain.message import Ack, Equivocation
+from chain.records import KeepSlot
+
+WINDOW = 64
+"""An author keeps at most so many slots above the cut; others hold twice as many of its."""
+HEADS_PER_ACKER = 8
+FORKS_PER_SEQ = 4
+
+
+@dataclass(slots=True)
+class Lane:
+    """`path` are the ids of the branch we hold, one for each seq above `base`."""
+
+    place: int
+    base: Head
+    delivered: Head
+    path: list[SlotId] = field(default_factory=list)
+    acked_seq: int = 0
+    """How far our own acks go on `path`."""
+    frozen: Equivocation | None = None
+    first_seen: dict[int, tuple[SlotId, Slot]] = field(default_factory=dict)
+    held_at: dict[int, list[SlotId]] = field(default_factory=dict)
+    acks: dict[int, list[tuple[Head, Ack]]] = field(default_factory=dict)
+    """For each acker the highest heads of the branches it acked, with the acks that say so."""
+    named: set[SlotId] = field(default_factory=set)
+    """Heads that an ack or a cut names and we do not hold yet."""
+    flooded: int = 0
+    """On a frozen lane: up to which seq its certified slots were sent to all."""
+
+    @property
+    def head(self) -> Head:
+        return Head(self.base.seq + len(self.path), self.path[-1]) if self.path else self.base
+
+    def on_path(self, head: Head) -> bool:
+        if head == self.base:
+            return True
+        place = head.seq - self.base.seq - 1
+        return 0 <= place < len(self.path) and self.path[place] == head.id
+
+    def in_window(self, seq: int) -> bool:
+        return self.base.seq < seq <= self.base.seq + 2 * WINDOW
+
+    def extends(self, slot: Slot) -> bool:
+        """Whether it is the next slot of the branch we ack."""
+        head = self.head
+        return self.frozen is None and slot.seq == head.seq + 1 and slot.prev == head.id
+
+    def takes_fork(self, seq: int, slot_id: SlotId) -> bool:
+        """Whether to hold a second slot for one place: only if somebody names it or one that follows it."""
+        return slot_id in self.named or (bool(self.named) and len(self.held_at.get(seq, ())) < FORKS_PER_SEQ)
+
+    def descends(self, head: Head, ancestor: Head, slots: dict[SlotId, KeepSlot]) -> bool:
+        """Whether `head` is `ancestor` or follows it, as far as the slots we hold can tell."""
+        if head.seq < ancestor.seq:
+            return False
+        if self.on_path(head):
+            return self.on_path(ancestor)
+        seq, slot_id = head.seq, head.id
+        while seq > ancestor.seq:
+            held = slots.get(slot_id)
+            if held is None:
+                return False
+            seq, slot_id = seq - 1, SlotId(held.slot.prev)
+        return slot_id == ancestor.id
+
+    def supporters(self, head: Head, slots: dict[SlotId, KeepSlot]) -> dict[int, Ack]:
+        """The ackers of this slot or a descendant, each with an ack that shows it; the owner not counted."""
+        found: dict[int, Ack] = {}
+        for acker, heads in self.acks.items():
+            for acked, ack in heads:
+                if acker != self.place and self.descends(acked, head, slots):
+                    found[acker] = ack
+                    break
+        return found
+
+    def record_ack(self, acker: int, head: Head, ack: Ack, slots: dict[SlotId, KeepSlot]) -> bool:
+        """Note that `acker` acked `head`; false if that says nothing new."""
+        heads = self.acks.setdefault(acker, [])
+        if any(self.descends(known, head, slots) or known == head for known, _ in heads):
+            return False
+        heads[:] = [(known, by) for known, by in heads if not self.descends(head, known, slots)]
+        if len(heads) >= HEADS_PER_ACKER:
+            heads.remove(min(heads, key=lambda entry: entry[0].seq))
+        heads.append((head, ack))
+        return True
+
+    def advance(self, cut: Head) -> None:
+        """The cut moved: forget what lies at or below it, and any branch that does not pass through it."""
+        kept = self.path[cut.seq - self.base.seq :] if self.on_path(cut) else []
+        self.base, self.path = cut, kept
+        if self.delivered.seq < cut.seq:
+            self.delivered = cut
+        self.first_seen = {seq: seen for seq, seen in self.first_seen.items() if seq > cut.seq}
+        self.held_at = {seq: ids for seq, ids in self.held_at.items() if seq > cut.seq}
+        for acker, heads in list(self.acks.items()):
+            left = [(head, ack) for head, ack in heads if head.seq > cut.seq]
+            if left:
+                self.acks[acker] = left
+            else:
+                del self.acks[acker]
