@@ -1,0 +1,242 @@
+"""The command table: every verb and its options, one call each; console/ does it, imported when it runs."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+
+from console.options import common_options, settings_from
+from console.settings import Settings
+from node.errors import Exit
+
+Task = Callable[[], Any]
+
+WAITS: Final = ("pending", "delivered", "final")
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Options work before and after the verb. Start with: pigeon demo",
+)
+@click.version_option(package_name="pigeon", message="pigeon %(version)s")
+@common_options(variables=True)
+def pigeon(**_: Any) -> None:
+    """A group chat without a server, whose history nobody can rewrite or reorder."""
+
+
+def verb(function: Callable[..., Task]) -> click.Command:
+    """A command of the table: takes Settings and its own options, returns what to run."""
+
+    @wraps(function)
+    def run(**options: Any) -> int:
+        settings = settings_from(click.get_current_context(), options)
+        from console import shell
+
+        return shell.run(settings, function(settings, **options))
+
+    return pigeon.command()(common_options(variables=False)(run))
+
+
+nick_option = click.option("--as", "nick", metavar="NICK", envvar="PIGEON_AS", help="Your name in the room.")
+via_option = click.option(
+    "--via",
+    multiple=True,
+    metavar="CARRIER",
+    help="What carries the connection's first messages: dir:FOLDER. Repeatable; the room remembers it.",
+)
+headless_option = click.option("--headless", is_flag=True, help="Without a chat line.")
+
+
+@verb
+@click.option("--members", type=click.IntRange(4, 10), default=4, show_default=True, help="How many nodes.")
+@click.option("--messages", type=click.IntRange(1, 100), default=5, show_default=True, help="From each node.")
+@click.option(
+    "--keep", type=click.Path(path_type=Path), metavar="DIR", help="Work in DIR and leave it there."
+)
+def demo(settings: Settings, members: int, messages: int, keep: Path | None) -> Task:
+    """Real nodes on this machine agree on one order, one is killed and comes back."""
+    from console.demo import demo
+
+    return partial(demo, settings, members=members, messages=messages, keep=keep)
+
+
+@verb
+@click.argument("name")
+@nick_option
+@via_option
+@click.option(
+    "--admit",
+    "rule",
+    type=click.Choice(["ask", "auto"]),
+    default="ask",
+    show_default=True,
+    help="Who lets newcomers in: the members by hand, or an unused invitation alone.",
+)
+@click.option(
+    "--max-peers", type=click.IntRange(1, 31), default=31, show_default=True, help="Members at most."
+)
+@headless_option
+def new(settings: Settings, **options: Any) -> Task:
+    """Make a room, print its fingerprint and an invitation, open the chat."""
+    from console.rooms import new
+
+    return partial(new, settings, **options)
+
+
+@verb
+@click.argument("token", required=False)
+@nick_option
+@via_option
+@headless_option
+def join(settings: Settings, **options: Any) -> Task:
+    """Join a room with an invitation (TOKEN; - reads it from standard input)."""
+    from console.rooms import join
+
+    return partial(join, settings, **options)
+
+
+@verb
+@via_option
+def chat(settings: Settings, via: tuple[str, ...]) -> Task:
+    """Reopen a room with a chat line; attaches to its node if that is running."""
+    from console.rooms import chat
+
+    return partial(chat, settings, via=via)
+
+
+@verb
+@via_option
+def up(settings: Settings, via: tuple[str, ...]) -> Task:
+    """Run a room's node without a chat line."""
+    from console.rooms import up
+
+    return partial(up, settings, via=via)
+
+
+@verb
+@click.argument("text")
+@click.option(
+    "--wait", type=click.Choice(WAITS), default="final", show_default=True, help="Until this state."
+)
+def send(settings: Settings, text: str, wait: str) -> Task:
+    """Say TEXT (- reads it from standard input) through the running node, or queue it."""
+    from console.messages import send
+
+    return partial(send, settings, text=text, wait=wait)
+
+
+@verb
+def log(settings: Settings) -> Task:
+    """Print what was said and is final."""
+    from console.messages import log
+
+    return partial(log, settings)
+
+
+@verb
+def who(settings: Settings) -> Task:
+    """Who is in the room, who is up, and who asks to be let in."""
+    from console.questions import who
+
+    return partial(who, settings)
+
+
+@verb
+@click.option("--why", is_flag=True, help="Also say what is missing for messages to become final.")
+def status(settings: Settings, why: bool) -> Task:
+    """How the room is."""
+    from console.questions import status
+
+    return partial(status, settings, why=why)
+
+
+@verb
+@click.argument("who")
+def admit(settings: Settings, who: str) -> Task:
+    """Let in WHO: the nick, or the beginning of the identity, of somebody who asks."""
+    from console.questions import admit
+
+    return partial(admit, settings, who=who)
+
+
+@verb
+def invite(settings: Settings) -> Task:
+    """One more invitation, good for one person and one day."""
+    from console.questions import invite
+
+    return partial(invite, settings)
+
+
+@verb
+def id(settings: Settings) -> Task:
+    """The fingerprint of my identity."""
+    from console.questions import identity
+
+    return partial(identity, settings)
+
+
+@verb
+@click.option("--store", is_flag=True, required=True, help="Check this room's whole record on disk.")
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+def verify(settings: Settings, store: bool, path: Path | None) -> Task:
+    """Check every hash and signature of a room's store (PATH: a copy of one)."""
+    from console.verify import verify_store
+
+    return partial(verify_store, settings, path=path)
+
+
+def main() -> NoReturn:
+    """The entry point: one exit code, whatever happens."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(arguments: list[str]) -> int:
+    def stop(number: int, _frame: object) -> NoReturn:
+        os._exit(128 + number)  # nothing runs yet: console/shell.py listens before anything does
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        result = pigeon.main(arguments, prog_name="pigeon", standalone_mode=False)
+    except click.ClickException as error:
+        return _usage(error, arguments)
+    except click.Abort:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return result if isinstance(result, int) else Exit.DONE
+
+
+def _usage(error: click.ClickException, arguments: list[str]) -> int:
+    """A wrong command line, in the form of every other error."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "pigeon"
+    message, hint = error.format_message().rstrip(), f"See: {path} --help"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(message, err=True)
+        return Exit.USAGE
+    wants_json = "--json" in arguments or os.environ.get("PIGEON_JSON", "").lower() in (
+        "1",
+        "true",
+        "yes",
+        "on",
+    )
+    if wants_json:
+        import msgspec
+
+        from node.events import ErrorEvent
+
+        event = ErrorEvent(code=Exit.USAGE, message=message, hint=hint)
+        click.echo(msgspec.json.encode(event))
+    click.echo(f"! {message}\n  {hint}", err=True)
+    return Exit.USAGE
+
+
+if __name__ == "__main__":
+    main()

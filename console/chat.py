@@ -18,6 +18,7 @@ from node.events import (
     ErrorEvent,
     FinalEvent,
     PeerEvent,
+    PendingEvent,
     RemovedEvent,
     RoomEvent,
 )
@@ -29,10 +30,10 @@ class Chat:
     def __init__(self, node: NodeApi, screen: Screen) -> None:
         self._node = node
         self._screen = screen
-        self._unsettled: set[str] = set()  # said here and not final
+        self._unsettled: set[str] = set()  # ours and not final
         self._early: set[str] = set()  # final before `say` told us their ids
         self._saying = False
-        self._changed = trio.lowlevel.ParkingLot()
+        self._changed = trio.Event()  # replaced each time something of ours becomes final
         self._room: RoomEvent | None = None
 
     async def show_room(self) -> RoomEvent:
@@ -51,7 +52,9 @@ class Chat:
                 await self._show_room(event)
             else:
                 await self._screen.event(event)
-            if isinstance(event, FinalEvent) and event.mine:
+            if isinstance(event, PendingEvent):
+                self._unsettled.add(event.id)
+            elif isinstance(event, FinalEvent) and event.mine:
                 self._settle(event.id)
             if isinstance(event, RoomEvent | PeerEvent | AdmittedEvent | RemovedEvent):
                 await self._screen.standing(await self._node.status())
@@ -70,8 +73,12 @@ class Chat:
         if sys.stdin.isatty():
             return
         with trio.move_on_after(timeout if timeout is not None else float("inf")) as scope:
-            while self._unsettled:
-                await self._changed.park()
+            while True:
+                changed = self._changed
+                status = await self._node.status()
+                if not self._unsettled and not status.pending:
+                    break
+                await changed.wait()
         if scope.cancelled_caught:
             status = await self._node.status()
             raise_not_final(up=status.up, quorum=status.quorum)
@@ -118,10 +125,10 @@ class Chat:
         self._early.clear()
 
     def _settle(self, said: str) -> None:
-        if said in self._unsettled:
-            self._unsettled.discard(said)
-            self._changed.unpark_all()
-        elif self._saying:
+        self._unsettled.discard(said)
+        self._changed.set()
+        self._changed = trio.Event()
+        if self._saying:
             self._early.add(said)
 
     async def _show_room(self, room: RoomEvent) -> None:
@@ -155,10 +162,20 @@ def raise_not_final(*, up: int, quorum: int) -> NoReturn:
 
 
 async def converse(
-    chat: Chat, node: NodeApi, lines: LineReader | None, *, timeout: float | None, invite: bool = False
+    node: NodeApi,
+    screen: Screen,
+    lines: LineReader | None,
+    *,
+    timeout: float | None,
+    since: int | None = None,
+    invite: bool = False,
 ) -> None:
-    """Which room, an invitation if wanted, then events and lines. Without lines: for ever."""
-    async with node.events() as events, trio.open_nursery() as nursery:
+    """Which room, an invitation if wanted, then events and lines. Without lines: for ever.
+
+    With `since`, final messages from that index on are shown too, whenever they were said.
+    """
+    chat = Chat(node, screen)
+    async with node.events(since=since) as events, trio.open_nursery() as nursery:
         await chat.show_room()
         if invite:
             await chat.show_invitation()

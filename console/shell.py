@@ -6,8 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
-from types import FrameType
-from typing import Final, NoReturn
+from typing import Final
 
 import trio
 
@@ -21,26 +20,10 @@ Command = Callable[[], Awaitable[int]]
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(BaseException):
-    """A signal came before the command could listen for it."""
-
-    def __init__(self, number: int) -> None:
-        self.code = 128 + number
-
-
-def raise_stopped(number: int, _frame: FrameType | None) -> NoReturn:
-    raise Stopped(number)
-
-
 def run(settings: Settings, command: Command) -> int:
     """The exit code of the command; it is cancelled by SIGINT, SIGTERM or SIGHUP, and stops cleanly."""
     _set_up_logging(settings.verbose)
-    try:
-        return trio.run(_until_stopped, settings, command)
-    except BaseException as error:
-        if not _only(error, KeyboardInterrupt):
-            raise
-        return 128 + signal.SIGINT
+    return trio.run(_until_stopped, settings, command)
 
 
 async def _until_stopped(settings: Settings, command: Command) -> int:

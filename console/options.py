@@ -1,0 +1,75 @@
+"""The options that every verb has, before it or after it; what stands after the verb wins."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from console.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Seconds(click.ParamType[float]):
+    """A duration: a finite number of seconds, not negative."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not math.isfinite(seconds) or seconds < 0:
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
+
+
+_OPTIONS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
+    "home": (
+        ("--home",),
+        {
+            "type": click.Path(path_type=Path, file_okay=False),
+            "metavar": "DIR",
+            "help": "Keep everything in DIR.",
+        },
+    ),
+    "room": (
+        ("--room",),
+        {"metavar": "ROOM", "help": "Which room, by name or fingerprint, if there are several."},
+    ),
+    "json": (("--json",), {"is_flag": True, "help": "One JSON object a line on standard output."}),
+    "quiet": (("--quiet", "-q"), {"is_flag": True, "help": "Only data and errors."}),
+    "verbose": (("--verbose", "-v"), {"count": True, "help": "Log to standard error; -vv: with tracebacks."}),
+    "timeout": (("--timeout",), {"type": Seconds(), "metavar": "S", "help": "Give up after S seconds."}),
+    "no_color": (("--no-color",), {"is_flag": True, "help": "Never use colour."}),
+    "yes": (("--yes", "-y"), {"is_flag": True, "help": "Answer yes to every question."}),
+}
+
+
+def common_options(*, variables: bool) -> Callable[[F], F]:
+    """Add them to a command; with `variables` each can also be given as PIGEON_... in the environment."""
+
+    def add(command: F) -> F:
+        for name, (flags, details) in reversed(_OPTIONS.items()):
+            variable = f"PIGEON_{name.upper()}" if variables else None
+            command = click.option(*flags, envvar=variable, **details)(command)
+        return command
+
+    return add
+
+
+def settings_from(context: click.Context, options: dict[str, Any]) -> Settings:
+    """Take the common options out of a verb's own; what was typed after the verb wins."""
+    before: dict[str, Any] = context.find_root().params
+    chosen: dict[str, Any] = {}
+    for name in _OPTIONS:
+        after = options.pop(name)
+        typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        chosen[name] = after if typed else before[name]
+    no_color = chosen.pop("no_color") or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return Settings(color=not no_color, **chosen)

@@ -1,0 +1,101 @@
+"""The verbs that ask a running node one thing: who, status, admit, invite; and `id`, which asks the disk."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from console.chat import approval
+from console.sanitize import one_line
+from console.screen import IdEvent, Out, make_screen
+from console.settings import Settings
+from console.welcome import safety_words
+from node.api import MemberView, NodeApi
+from node.config import Home
+from node.control import connect_control
+from node.errors import Exit, NodeError, TimedOut, Unreachable
+
+
+@asynccontextmanager
+async def running_node(settings: Settings) -> AsyncIterator[NodeApi]:
+    """The room's node through its socket; Unreachable when there is none, TimedOut when it is silent."""
+    home = Home.at(settings.home)
+    room = home.room(settings.room)
+    with trio.move_on_after(10.0 if settings.timeout is None else settings.timeout) as scope:
+        node = await connect_control(home, room)
+        if node is None:
+            raise Unreachable(
+                f"The node of room {room.name} is not running.",
+                "Start it with `pigeon chat` or `pigeon up`.",
+            )
+        yield node
+    if scope.cancelled_caught:
+        raise TimedOut("The node did not answer in time.", "Try again, or give a longer --timeout.")
+
+
+async def who(settings: Settings) -> int:
+    async with running_node(settings) as node:
+        members = await node.who()
+    await make_screen(settings).members(members)
+    return Exit.DONE
+
+
+async def status(settings: Settings, *, why: bool) -> int:
+    async with running_node(settings) as node:
+        answer = await node.status()
+    await make_screen(settings).status(answer, why=why)
+    return Exit.DONE
+
+
+async def invite(settings: Settings) -> int:
+    async with running_node(settings) as node:
+        invitation = await node.invite()
+    await make_screen(settings).event(invitation)
+    return Exit.DONE
+
+
+async def admit(settings: Settings, *, who: str) -> int:
+    """Approve somebody; on a terminal only after the safety words were compared."""
+    async with running_node(settings) as node:
+        asking = [each for each in await node.who() if each.state == "asks" and _is_meant(each, who)]
+    if asking and asking[0].words and sys.stdin.isatty() and not settings.yes:
+        await _confirm(settings, asking[0])
+    async with running_node(settings) as node:
+        view = await node.admit(who)
+    screen = make_screen(settings)
+    await screen.event(approval(view))
+    return Exit.DONE
+
+
+def _is_meant(view: MemberView, who: str) -> bool:
+    return view.nick.casefold() == who.casefold() or (len(who) >= 4 and view.member.startswith(who.lower()))
+
+
+async def _confirm(settings: Settings, view: MemberView) -> None:
+    out = Out(settings)
+    await out.urgent(f"{one_line(view.nick)} asks to be let in. {safety_words(view.words)}")
+    await out.urgent("Do they see the same words? Type yes:")
+    answer = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+    if answer.strip().casefold() not in ("y", "yes"):
+        raise NodeError("Nobody was let in.", "Compare the words and try again.", exit_code=Exit.NO)
+
+
+async def identity(settings: Settings) -> int:
+    """My identity's fingerprint."""
+    from node.keys import load_key
+
+    try:
+        key = load_key(Home.at(settings.home).identity_file, purpose="identity").verify_key.encode().hex()
+    except FileNotFoundError:
+        raise NodeError(
+            "There is no identity here yet.",
+            "`pigeon new` and `pigeon join` make one.",
+            exit_code=Exit.NO,
+        ) from None
+    screen = make_screen(settings)
+    if settings.json:
+        await screen.event(IdEvent(member=key))
+    else:
+        await Out(settings).data(f"{key}\n".encode())
+    return Exit.DONE
