@@ -42,6 +42,10 @@ class NodeApi(Protocol):
 
     async def invite(self) -> InviteEvent: ...
 
-    def events(self) -> AbstractAsyncContextManager[AsyncIterator[AnyEvent]]:
-        """From now on, every event, in order; a subscriber that falls far behind is cut off with an error."""
+    def events(self, *, since: int | None = None) -> AbstractAsyncContextManager[AsyncIterator[AnyEvent]]:
+        """`room` first, then who asks and what of ours is pending, then every event from now on, in order.
+
+        With `since`, the final messages from that index on come before later ones, whole and by index,
+        however long ago they were said (0: all). A subscriber that falls far behind is cut off with an error.
+        """
         ...

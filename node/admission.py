@@ -1,0 +1,248 @@
+"""Who may come in: invitations given out, introductions checked, and requests that wait for approval.
+
+A member that is linked with a newcomer moves its admission: at once under the `auto` rule and a good
+invitation, otherwise when its user says so. Whether a quorum agrees is the chain's matter.
+"""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from nacl.signing import SigningKey
+
+from chain.codec import decode, encode
+from chain.control import AdmissionRule, Admit, Request, Voucher, make_voucher
+from chain.crypto import Ed25519Signer, ed25519_verify
+from chain.effects import Asks, Input, Unwant, Want
+from chain.errors import MalformedError
+from chain.ids import Hash, MemberId, RoomId
+from chain.ledger import Tip
+from node.api import MemberView
+from node.connect import Introduction
+from node.errors import Exit, NodeError, UsageError
+from node.events import AsksEvent, InviteEvent
+from signaling.invitation import DEFAULT_LIFE, Anchor, Invitation, invitation_key
+
+_MAX_ASKING: Final = 64
+_MAX_GRANT: Final = 512
+_MAX_HINTS: Final = 4
+_MAX_HINT: Final = 200
+_PREFIX: Final = 6  # digits of an id that are enough to mean somebody
+
+
+def introduction(invitation: Invitation, offer_hash: bytes) -> Introduction:
+    """What a newcomer shows with its offer: the grant, and proof that it has the secret, for this offer."""
+    key = invitation_key(invitation.secret)
+    proof = key.sign(_introduction_text(invitation.room, offer_hash)).signature
+    return Introduction(grant=invitation.grant, proof=proof)
+
+
+def _introduction_text(room: bytes, offer_hash: bytes) -> bytes:
+    return b"pigeon/introduction/v1\0" + room + offer_hash
+
+
+class Admission:
+    """A member's view of who wants to come in. Not durable: a newcomer that still waits asks again."""
+
+    def __init__(
+        self,
+        *,
+        room: RoomId,
+        rule: AdmissionRule,
+        identity: SigningKey,
+        max_peers: int,
+        tip: Callable[[], Tip],
+        words: Callable[[MemberId], str],
+        guests_full: Callable[[], bool],
+        submit: Callable[[Input], None],
+        faults: Counter[str],
+    ) -> None:
+        self._room = room
+        self._rule = rule
+        self._identity = identity
+        self._max_peers = max_peers
+        self._tip = tip
+        self._words = words
+        self._guests_full = guests_full
+        self._submit = submit
+        self._faults = faults
+        self._asking: dict[MemberId, Asks] = {}
+        self._wanted: set[MemberId] = set()
+
+    # invitations
+
+    def invite(self, *, carriers: Sequence[str], anchor: Anchor | None) -> InviteEvent:
+        """One more invitation that works once, for a day."""
+        expires = int(time.time()) + DEFAULT_LIFE
+        secret = secrets.token_bytes(16)
+        voucher = make_voucher(
+            room=self._room,
+            key=Hash(bytes(invitation_key(secret).verify_key)),
+            expires=expires,
+            inviter=Ed25519Signer(bytes(self._identity)),
+        )
+        invitation = Invitation(
+            room=self._room,
+            inviter=bytes(self._identity.verify_key),
+            secret=secret,
+            expires=expires,
+            anchor=anchor,
+            carriers=tuple(spec for spec in carriers if len(spec) <= _MAX_HINT)[:_MAX_HINTS],
+            grant=encode(voucher),
+        )
+        return InviteEvent(token=invitation.to_token(), expires=expires * 1000)
+
+    def admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool:
+        """Whether to answer this offer: a member's, or that of a newcomer with a good invitation."""
+        tip = self._tip()
+        if tip.committee.place(MemberId(sender)) is not None:
+            return True
+        if shown is None:
+            return False
+        try:
+            voucher = decode(shown.grant, Voucher, limit=_MAX_GRANT)
+        except MalformedError:
+            self._faults["admission: malformed grant"] += 1
+            return False
+        text = _introduction_text(self._room, offer_hash)
+        if not self._is_good(voucher, tip) or not ed25519_verify(voucher.key, text, shown.proof):
+            self._faults["admission: invitation not valid"] += 1
+            return False
+        return not self._guests_full()
+
+    def _is_good(self, voucher: Voucher, tip: Tip) -> bool:
+        return (
+            voucher.expires > time.time()
+            and voucher.key not in tip.spent
+            and tip.committee.place(voucher.inviter) is not None
+            and voucher.holds(room=self._room, verify=ed25519_verify)
+        )
+
+    # requests
+
+    def on_asks(self, asks: Asks) -> AsksEvent | None:
+        """Somebody asks, or one more approved: what to tell people, None when nothing changed."""
+        who = asks.request.identity
+        former = self._asking.pop(who, None)
+        if former is None and len(self._asking) >= _MAX_ASKING:
+            del self._asking[next(iter(self._asking))]
+        self._asking[who] = asks
+        if self._rule is AdmissionRule.AUTO and asks.motion is None and self._may_come_in(asks):
+            self._want(asks.request)
+        if former == asks:
+            return None
+        return self._event(asks)
+
+    def _may_come_in(self, asks: Asks) -> bool:
+        voucher, tip = asks.request.voucher, self._tip()
+        return (
+            asks.verified
+            and voucher is not None
+            and self._is_good(voucher, tip)
+            and bool(self._words(asks.request.identity))
+            and tip.committee.n < self._max_peers
+        )
+
+    def admit(self, who: str) -> MemberView:
+        """Approve the one with this nick, id or beginning of an id; NodeError if nobody or several ask so."""
+        found = self._find(who)
+        if self._tip().committee.n >= self._max_peers:
+            raise UsageError(
+                f"This room is full: this node approves at most {self._max_peers} members.",
+                "Raise max_peers in the room's settings.",
+            )
+        self._want(found.request)
+        view = self._view(found)
+        me = MemberId(bytes(self._identity.verify_key))
+        return view if me in found.approvals else _with_one_more(view)
+
+    def _find(self, who: str) -> Asks:
+        name, prefix = who.casefold(), who.lower()
+        found = [
+            asks
+            for asks in self._asking.values()
+            if asks.request.nick.casefold() == name
+            or (len(prefix) >= _PREFIX and asks.request.identity.hex().startswith(prefix))
+        ]
+        if len(found) == 1:
+            return found[0]
+        asking = ", ".join(
+            f"{a.request.nick} ({a.request.identity.hex()[:12]})" for a in found or self._asking.values()
+        )
+        if found:
+            raise UsageError(f"Several ask by that name: {asking}.", "Say which by the beginning of its id.")
+        if asking:
+            raise NodeError(f"Nobody asks to come in as {who!r}.", f"These do: {asking}.", exit_code=Exit.NO)
+        raise NodeError("Nobody asks to come in.", "Wait until the newcomer is connected.", exit_code=Exit.NO)
+
+    def _want(self, request: Request) -> None:
+        self._wanted.add(request.identity)
+        self._submit(Want(Admit(request)))
+
+    def on_gone(self, peer: MemberId) -> None:
+        """A guest's link went away: nobody should be admitted who may never come back."""
+        self._asking.pop(peer, None)
+        if peer in self._wanted:
+            self._wanted.discard(peer)
+            self._submit(Unwant(peer))
+
+    def on_committee(self) -> None:
+        """Whoever is a member now asks no more; for the others approvals start anew."""
+        committee = self._tip().committee
+        for who, asks in list(self._asking.items()):
+            if committee.place(who) is not None:
+                del self._asking[who]
+                self._wanted.discard(who)
+            elif asks.motion is not None:
+                self._asking[who] = replace(asks, motion=None, approvals=frozenset())
+
+    def waiting(self) -> list[MemberView]:
+        """Those who ask, for `who`."""
+        return [self._view(asks) for asks in self._asking.values()]
+
+    def events(self) -> list[AsksEvent]:
+        """Those who ask, for a subscriber that comes later."""
+        return [self._event(asks) for asks in self._asking.values()]
+
+    def _event(self, asks: Asks) -> AsksEvent:
+        view, voucher, committee = self._view(asks), asks.request.voucher, self._tip().committee
+        inviter = ""
+        if voucher is not None:
+            place = committee.place(voucher.inviter)
+            inviter = voucher.inviter.hex() if place is None else committee.members[place].nick
+        return AsksEvent(
+            member=view.member,
+            nick=view.nick,
+            words=view.words,
+            inviter=inviter,
+            verified=asks.verified,
+            have=view.have,
+            need=view.need,
+        )
+
+    def _view(self, asks: Asks) -> MemberView:
+        return MemberView(
+            member=asks.request.identity.hex(),
+            nick=asks.request.nick,
+            state="asks",
+            admitted_at=0,
+            words=self._words(asks.request.identity),
+            have=len(asks.approvals),
+            need=self._tip().committee.quorum,
+        )
+
+
+def _with_one_more(view: MemberView) -> MemberView:
+    """As it will be once our approval is ordered."""
+    return MemberView(
+        member=view.member,
+        nick=view.nick,
+        state=view.state,
+        admitted_at=view.admitted_at,
+        words=view.words,
+        have=view.have + 1,
+        need=view.need,
+    )

@@ -1,0 +1,199 @@
+"""Links by identity: one live line to each peer with a bounded outbox, and one inbox for what arrives.
+
+A newer link to a peer replaces the older: it was restarted and proved itself again. A peer that does
+not take what we send loses its link, nothing else; HELLO mends what was lost.
+"""
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import trio
+
+from chain.effects import Arrived, Input, LinkDown, LinkUp
+from chain.ids import MemberId
+from node.errors import LinkClosed
+
+logger = logging.getLogger(__name__)
+
+MAX_OUTBOX: Final = 8 << 20  # bytes a peer may leave untaken
+MAX_GUESTS: Final = 8
+GUEST_LIFE: Final = 600.0  # seconds a link to somebody who is no member may last
+
+
+class Line(Protocol):
+    """What the mesh uses of node.link.Link."""
+
+    peer: bytes
+    words: tuple[str, str, str, str]
+    rtt: float | None
+
+    async def send(self, message: bytes) -> None: ...
+
+    async def receive(self) -> bytes: ...
+
+    async def aclose(self, *, deadline: float = ...) -> None: ...
+
+    def watch(self, on: bool) -> None: ...
+
+
+class _Place:
+    """A line with its outbox."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.outbox: deque[bytes] = deque()
+        self.size = 0
+        self.sending = False  # a message is between outbox and line
+        self.filled = trio.lowlevel.ParkingLot()
+        self.emptied = trio.lowlevel.ParkingLot()
+        self.scope = trio.CancelScope()
+
+
+class Mesh:
+    """Owns every link. on_change(peer, up) is called when a peer gets its first line or loses its last."""
+
+    def __init__(
+        self,
+        *,
+        inbox: trio.MemorySendChannel[Input],
+        is_member: Callable[[MemberId], bool],
+        on_change: Callable[[MemberId, bool], None],
+        faults: Counter[str],
+    ) -> None:
+        self._inbox = inbox
+        self._is_member = is_member
+        self._on_change = on_change
+        self._faults = faults
+        self._places: dict[MemberId, _Place] = {}
+        self._watched = False
+        self._leaving = False
+
+    async def run(self, links: trio.MemoryReceiveChannel[Line]) -> None:
+        """Serve every link that comes, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            async for line in links:
+                nursery.start_soon(self._serve, line)
+
+    def linked(self) -> frozenset[MemberId]:
+        return frozenset(self._places)
+
+    def words(self, peer: MemberId) -> str:
+        """The safety words of the link to this peer; empty without one."""
+        place = self._places.get(peer)
+        return " ".join(place.line.words) if place else ""
+
+    def guests(self) -> int:
+        """How many are linked that are no members."""
+        return sum(not self._is_member(peer) for peer in self._places)
+
+    def round_trips(self) -> list[float]:
+        """Seconds, one for each line that has measured it."""
+        return [place.line.rtt for place in self._places.values() if place.line.rtt is not None]
+
+    def send(self, peer: MemberId, data: bytes) -> None:
+        """Queue one envelope, without waiting: a peer that takes nothing loses its line. Dropped without a line."""
+        place = self._places.get(peer)
+        if place is None:
+            return
+        place.outbox.append(data)
+        place.size += len(data)
+        place.filled.unpark_all()
+        if place.size > MAX_OUTBOX:
+            self._faults["mesh: outbox overflow"] += 1
+            logger.warning("%s does not take what we send: closing the link", peer.hex()[:8])
+            place.scope.cancel()
+
+    def drop(self, peer: MemberId) -> None:
+        """Cut the line to this peer, if any."""
+        place = self._places.get(peer)
+        if place is not None:
+            place.scope.cancel()
+
+    def watch(self, on: bool) -> None:
+        """Have every line notice a dead peer within seconds, or be silent when idle."""
+        if on != self._watched:
+            self._watched = on
+            for place in self._places.values():
+                place.line.watch(on)
+
+    async def drain(self, *, deadline: float) -> None:
+        """Hand every peer what is queued for it and close its line; at most `deadline` seconds in all."""
+        self._leaving = True
+        async with trio.open_nursery() as nursery:
+            for place in list(self._places.values()):
+                nursery.start_soon(self._leave, place, trio.current_time() + deadline)
+
+    async def _leave(self, place: _Place, until: float) -> None:
+        with trio.move_on_at(until):
+            while place.outbox or place.sending:
+                await place.emptied.park()
+        await place.line.aclose(deadline=max(0.0, until - trio.current_time()))
+
+    async def _serve(self, line: Line) -> None:
+        peer, place = MemberId(line.peer), _Place(line)
+        former = self._places.get(peer)
+        if self._leaving or (former is None and not self._has_room(peer)):
+            await line.aclose(deadline=0)
+            return
+        self._places[peer] = place
+        line.watch(self._watched)
+        if former is not None:
+            former.scope.cancel()
+        else:
+            self._on_change(peer, True)
+        try:
+            with place.scope:
+                if former is not None:
+                    await self._inbox.send(LinkDown(peer))
+                await self._inbox.send(LinkUp(peer))
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write, place)
+                    nursery.start_soon(self._expire, peer, place)
+                    await self._read(peer, place)
+                    nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await line.aclose(deadline=0)
+        place.outbox.clear()
+        place.emptied.unpark_all()
+        if self._places.get(peer) is place:
+            del self._places[peer]
+            self._on_change(peer, False)
+            await self._inbox.send(LinkDown(peer))
+
+    def _has_room(self, peer: MemberId) -> bool:
+        if self._is_member(peer) or self.guests() < MAX_GUESTS:
+            return True
+        self._faults["mesh: too many guests"] += 1
+        return False
+
+    async def _read(self, peer: MemberId, place: _Place) -> None:
+        try:
+            while True:
+                await self._inbox.send(Arrived(peer, await place.line.receive()))
+        except LinkClosed as end:
+            logger.info("%s", end.message)
+
+    async def _write(self, place: _Place) -> None:
+        try:
+            while True:
+                while not place.outbox:
+                    place.sending = False
+                    place.emptied.unpark_all()
+                    await place.filled.park()
+                data = place.outbox.popleft()
+                place.sending = True
+                await place.line.send(data)
+                place.size -= len(data)
+        except LinkClosed:
+            pass  # the reader says so
+
+    async def _expire(self, peer: MemberId, place: _Place) -> None:
+        while not self._is_member(peer):
+            # A guest's time is bounded; one that became a member in it stays.
+            await trio.sleep(GUEST_LIFE)
+            if not self._is_member(peer):
+                self._faults["mesh: guest stayed too long"] += 1
+                place.scope.cancel()
