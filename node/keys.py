@@ -43,7 +43,7 @@ def load_or_create_key(path: Path, *, purpose: Purpose = "identity") -> SigningK
 
 
 def create_key(path: Path, *, purpose: Purpose) -> SigningKey:
-    """Make a new key in `path`, safely on disk when this returns; FileExistsError when there is one already."""
+    """Make a new key, safely on disk when this returns; FileExistsError when there is a file already."""
     key = SigningKey(secrets.token_bytes(32))
     content = msgspec.json.encode(
         _KeyFile(v=_VERSION, purpose=purpose, seed=bytes(key).hex(), public=bytes(key.verify_key).hex())
