@@ -1,4 +1,4 @@
-"""Virtual time: one heap of events, latency models, and links that lose what is in flight when they are cut."""
+"""Virtual time: one heap of events, latency models, and the directions of a link."""
 
 import heapq
 import random

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from chain.block import Certificate, Dep, Head, Slot, block_checkpoint
-from chain.control import Admit, AdmissionRule, Approve, Control, Genesis, Request, make_genesis, make_request
+from chain.control import AdmissionRule, Admit, Approve, Control, Genesis, Request, make_genesis, make_request
 from chain.crypto import Signer
 from chain.ids import Hash, MemberId, RoomId, Signature, SlotId
 from chain.ledger import Tip, extend, genesis_tip

@@ -8,8 +8,9 @@ import random
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
+from chain.replica import Replica
+
 from chain.block import Body
-from chain.control import Genesis
 from chain.effects import (
     Arrived,
     Asks,
@@ -36,68 +37,13 @@ from chain.effects import (
 from chain.ids import MemberId
 from chain.message import ENVELOPE_TARGET, Message, pack
 from chain.records import Record
-from chain.replica import Replica
 from chain.store import Store
 from tests.simulation.keys import HASHED, Scheme
-from tests.simulation.network import Calendar, Event, Lane, Latency, fixed
+from tests.simulation.machine import Link, Node
+from tests.simulation.network import Calendar, Latency, fixed
 from tests.simulation.properties import Properties
 from tests.simulation.room import Room, Seat, make_room
-from tests.simulation.signatures import LoggedSigner, Violation
-
-Filter = Callable[[bytes], bytes | None]
-"""What a liar's own machine does to an envelope on its way in: change it or drop it."""
-
-
-class Node:
-    """One machine: a store that outlives crashes, and a replica while it runs."""
-
-    def __init__(self, name: str, seat: Seat, *, genesis: Genesis, scheme: Scheme, honest: bool) -> None:
-        self.name = name
-        self.seat = seat
-        self.honest = honest
-        self.key = LoggedSigner(seat.vote)
-        self.store = Store.create(":memory:", genesis=genesis, me=seat.id, verify=scheme.verify)
-        self.replica: Replica | None = None
-        self.inbox: list[Input] = []
-        self.links: dict[MemberId, Link] = {}
-        """By peer, as this end believes them to be."""
-        self.filter: Filter | None = None
-        self.crash_next: float | None = None
-        """Where in its next step to crash: 0 before all effects, 1 after them."""
-        self.timer: Event | None = None
-        self.timer_at = 0.0
-        self.skew = 0.0
-        self.clock_error_ms = 0
-        self.acks_of: dict[bytes, int] = {}
-        self.faults: list[Fault] = []
-        self.evidence: list[EvidenceFound] = []
-        self.asks: list[Asks] = []
-        self.journal_lost = False
-
-    @property
-    def id(self) -> MemberId:
-        return self.seat.id
-
-    @property
-    def running(self) -> Replica:
-        assert self.replica is not None, f"{self.name} is down"
-        return self.replica
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-class Link:
-    """Two directions between two machines, and what each end has been told of them."""
-
-    def __init__(self, one: Node, other: Node, *, latency: Latency, in_order: bool) -> None:
-        self.ends = (one, other)
-        self.lanes = {end: Lane(latency, in_order=in_order) for end in self.ends}
-        self.up = False
-        self.notices: dict[Node, Event] = {}
-
-    def other(self, end: Node) -> Node:
-        return self.ends[1] if end is self.ends[0] else self.ends[0]
+from tests.simulation.signatures import Violation
 
 
 class World:
@@ -155,6 +101,15 @@ class World:
             self.properties.kept(node.name, records)
         self.nodes.append(node)
         return node
+
+    def wipe(self, node: Node) -> None:
+        """A stopped machine loses all that it knew since the room was made."""
+        assert node.replica is None
+        node.store.close()
+        node.store = Store.create(
+            ":memory:", genesis=self.room.genesis, me=node.id, verify=self.scheme.verify
+        )
+        node.store.apply(self.room.records)
 
     def start(self, node: Node, *, restarted: bool = True) -> None:
         """Run a replica from what the store holds; its clock starts at a number of its own."""
@@ -248,7 +203,8 @@ class World:
             if end.replica is not None:
                 at = self.calendar.now + self.notice(self.dice)
                 link.notices[end] = self.calendar.schedule(
-                    at, lambda end=end: self._notice(link, end)  # type: ignore[misc]
+                    at,
+                    lambda end=end: self._notice(link, end),  # type: ignore[misc]
                 )
 
     def _notice(self, link: Link, end: Node) -> None:
@@ -264,7 +220,7 @@ class World:
         if node.replica is None:
             return
         self._note(lambda: f"{node}: CRASH")
-        self.crashes += 1
+        self.crashes += node.honest
         node.replica = None
         node.inbox.clear()
         node.crash_next = None
@@ -277,7 +233,7 @@ class World:
                     notice.alive = False
                 if link.up:
                     self._drop(link)
-        if self.restart_after is not None:
+        if self.restart_after is not None and node.honest:
             self.at(self.restart_after(self.dice), lambda: self.restart(node))
 
     def restart(self, node: Node) -> None:
@@ -326,7 +282,13 @@ class World:
             now = max(now, node.timer_at)
             node.timer = None
         clock_ms = 1_800_000_000_000 + int(self.calendar.now * 1000) + node.clock_error_ms
-        effects = replica.step(inputs, now=now, clock_ms=clock_ms)
+        try:
+            effects = replica.step(inputs, now=now, clock_ms=clock_ms)
+        except Exception:
+            if node.honest:
+                raise
+            self.crash(node)
+            return
         self._note(lambda: self._tell(node, inputs, effects))
         crash_at: int | None = None
         if node.crash_next is not None:

@@ -1,0 +1,69 @@
+"""The machines of a simulated room and the links between them: state only, the world moves it."""
+
+from collections.abc import Callable
+
+from chain.replica import Replica
+
+from chain.control import Genesis
+from chain.effects import Asks, EvidenceFound, Fault, Input
+from chain.ids import MemberId
+from chain.store import Store
+from tests.simulation.keys import Scheme
+from tests.simulation.network import Event, Lane, Latency
+from tests.simulation.room import Seat
+from tests.simulation.signatures import LoggedSigner
+
+Filter = Callable[[bytes], bytes | None]
+"""What a liar's own machine does to an envelope on its way in: change it or drop it."""
+
+
+class Node:
+    """One machine: a store that outlives crashes, and a replica while it runs."""
+
+    def __init__(self, name: str, seat: Seat, *, genesis: Genesis, scheme: Scheme, honest: bool) -> None:
+        self.name = name
+        self.seat = seat
+        self.honest = honest
+        self.key = LoggedSigner(seat.vote)
+        self.store = Store.create(":memory:", genesis=genesis, me=seat.id, verify=scheme.verify)
+        self.replica: Replica | None = None
+        self.inbox: list[Input] = []
+        self.links: dict[MemberId, Link] = {}
+        """By peer, as this end believes them to be."""
+        self.filter: Filter | None = None
+        self.crash_next: float | None = None
+        """Where in its next step to crash: 0 before all effects, 1 after them."""
+        self.timer: Event | None = None
+        self.timer_at = 0.0
+        self.skew = 0.0
+        self.clock_error_ms = 0
+        self.acks_of: dict[bytes, int] = {}
+        self.faults: list[Fault] = []
+        self.evidence: list[EvidenceFound] = []
+        self.asks: list[Asks] = []
+        self.journal_lost = False
+
+    @property
+    def id(self) -> MemberId:
+        return self.seat.id
+
+    @property
+    def running(self) -> Replica:
+        assert self.replica is not None, f"{self.name} is down"
+        return self.replica
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Link:
+    """Two directions between two machines, and what each end has been told of them."""
+
+    def __init__(self, one: Node, other: Node, *, latency: Latency, in_order: bool) -> None:
+        self.ends = (one, other)
+        self.lanes = {end: Lane(latency, in_order=in_order) for end in self.ends}
+        self.up = False
+        self.notices: dict[Node, Event] = {}
+
+    def other(self, end: Node) -> Node:
+        return self.ends[1] if end is self.ends[0] else self.ends[0]
