@@ -125,7 +125,7 @@ class Link:
         self._outbox.append(message)
         self._queued += len(message) + _FRAME_CHARGE
         self._work.unpark_all()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        # No checkpoint when there was room: what one task says in one go leaves in one bundle.
 
     async def receive(self) -> bytes:
         """The next message. What arrived before the end is still given out; then LinkClosed or LinkFault."""
