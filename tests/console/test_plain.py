@@ -1,0 +1,97 @@
+"""What people read: states in words and signs, and nothing that a peer made up."""
+
+import pytest
+
+from console.plain import asks_text, final_line, quorum_state
+from console.tables import members_table, status_table, why_not_final
+from console.welcome import numbers
+from node.api import MemberView
+from node.events import AsksEvent, FinalEvent, LinkView, StatusEvent
+
+STATUS = StatusEvent(
+    n=4,
+    f=1,
+    quorum=3,
+    up=2,
+    height=7,
+    index=12,
+    pending=1,
+    waiting_for=["cal", "dee"],
+    links=[LinkView(member="bb", nick="bob", state="up"), LinkView(member="cc", nick="cal", state="down")],
+)
+
+
+def test_a_final_message_shows_its_number_and_who_said_it() -> None:
+    said = FinalEvent(
+        index=12,
+        height=7,
+        id="aa",
+        member="bb",
+        nick="b\x1b[1mob",
+        text="one\ntwo",
+        claimed_time=0,
+        mine=False,
+    )
+    line = final_line(said)
+    assert line.startswith("■ #12 ")
+    assert line.endswith(" bob: one\n          two")
+
+
+@pytest.mark.parametrize(
+    ("up", "pending", "waiting", "sentence"),
+    [
+        (2, 1, ["cal", "dee"], "Waiting for 1 of: cal, dee."),
+        (1, 1, ["cal", "dee"], "Waiting for cal and dee."),
+        (4, 1, [], "Enough members are up: what is pending should become final in a moment."),
+        (4, 0, [], "Nothing waits: everything said here is final."),
+    ],
+)
+def test_why_says_what_is_missing(up: int, pending: int, waiting: list[str], sentence: str) -> None:
+    status = StatusEvent(
+        n=4, f=1, quorum=3, up=up, height=0, index=0, pending=pending, waiting_for=waiting, links=[]
+    )
+    assert why_not_final(status) == sentence
+
+
+def test_status_is_readable_without_colour() -> None:
+    assert status_table(STATUS, why=True, color=False).splitlines() == [
+        "2/4 up · no quorum (3 of 4 needed, 1 may lie) · block 7 · #12",
+        "rule ask · 1 of your messages not final yet",
+        "  bob              up",
+        "  cal              down",
+        "Waiting for 1 of: cal, dee.",
+    ]
+    assert quorum_state(STATUS) == "no quorum: 1 more needed"
+
+
+def test_who_lists_members_and_those_who_ask() -> None:
+    table = members_table(
+        [
+            MemberView(member="aa" * 32, nick="ann", state="me", admitted_at=0),
+            MemberView(
+                member="bb" * 32, nick="bob", state="asks", admitted_at=0, words="a b c d", have=1, need=2
+            ),
+        ],
+        color=False,
+    )
+    rows = [line.split() for line in table.splitlines()]
+    assert ["ann", "you", "0", "aa" * 8] in rows
+    assert ["bob", "asks", "to", "be", "let", "in", "(1", "of", "2)", "-", "bb" * 8] in rows
+    assert "words: A B C D" in table
+    assert "\x1b" not in table
+
+
+def test_whoever_asks_is_shown_with_words_and_what_to_do() -> None:
+    asks = AsksEvent(member="bb", nick="bob", words="a b c d", inviter="ann", verified=False, have=0, need=2)
+    text = asks_text(asks)
+    assert "invited by ann (not verified): 0 of 2 approvals" in text
+    assert "A B C D" in text
+    assert "/admit bob" in text
+
+
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [(1, "alone"), (2, "everyone must be online"), (3, "everyone"), (4, "one of them"), (7, "2 of")],
+)
+def test_the_number_of_members_is_explained(n: int, words: str) -> None:
+    assert words in numbers(n)

@@ -1,0 +1,174 @@
+"""The house holds: imports run one way, the chain stays pure, and one file alone sees asyncio."""
+
+import ast
+import importlib.metadata
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("chain", "signaling", "node", "console", "cli")
+
+MAY_IMPORT = {
+    "chain": {"chain"},
+    "signaling": {"signaling"},
+    "node": {"node", "chain", "signaling"},
+    "console": {"console", "node"},
+    "cli": {"cli", "console", "node"},
+}
+NODE_PUBLIC = {
+    "node.api", "node.config", "node.control", "node.errors", "node.events", "node.keys", "node.node",
+    "node.offline",
+}  # fmt: skip
+IMPURE = {
+    "asyncio", "datetime", "logging", "multiprocessing", "queue", "random", "secrets", "socket", "subprocess",
+    "tempfile", "threading", "time", "trio", "uuid",
+}  # fmt: skip
+DISK = {"sqlite3", "os", "shutil", "fcntl", "io"}
+ASYNCIO_SIDE = {"asyncio", "trio_asyncio", "aiortc", "aioice", "av", "pyee"}
+
+
+def sources(room: str) -> list[Path]:
+    return [ROOT / "cli.py"] if room == "cli" else sorted((ROOT / room).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_ours(name: str) -> bool:
+    return name.split(".", maxsplit=1)[0] in ROOMS
+
+
+def exists(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def imports(path: Path, *, at_import_time: bool = False) -> Iterator[str]:
+    """Every module a file imports; with `at_import_time` only those it needs to be imported itself."""
+    nodes = [*ast.parse(path.read_text()).body]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module is not None, f"{path}: a relative import"
+            yield node.module
+            yield from (name for alias in node.names if exists(name := f"{node.module}.{alias.name}"))
+        elif at_import_time and (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_type_checking(node)
+        ):
+            continue
+        else:
+            nodes += ast.iter_child_nodes(node)
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_run_one_way(room: str) -> None:
+    crossing = {
+        f"{module_name(path)} imports {name}"
+        for path in sources(room)
+        for name in imports(path)
+        if is_ours(name) and name.split(".", maxsplit=1)[0] not in MAY_IMPORT[room]
+    }
+    assert sources(room)
+    assert crossing == set()
+
+
+def test_the_chain_imports_the_standard_library_msgspec_and_nacl_only() -> None:
+    allowed = {"chain", "msgspec", "nacl", *sys.stdlib_module_names}
+    foreign = {
+        (module_name(path), name)
+        for path in sources("chain")
+        for name in imports(path)
+        if name.split(".", maxsplit=1)[0] not in allowed
+    }
+    assert foreign == set()
+
+
+def test_the_chain_has_no_clock_no_dice_no_log_no_thread_and_no_async() -> None:
+    impure = {
+        (module_name(path), name)
+        for path in sources("chain")
+        for name in imports(path)
+        if name.split(".", maxsplit=1)[0] in IMPURE
+    }
+    assert impure == set()
+    for path in sources("chain"):
+        asynchronous = [
+            node
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith)
+        ]
+        assert asynchronous == [], path
+
+
+def test_only_the_store_of_the_chain_touches_the_disk() -> None:
+    touching = {
+        path.name
+        for path in sources("chain")
+        for name in imports(path)
+        if name.split(".", maxsplit=1)[0] in DISK
+    }
+    assert all(name.startswith("store") for name in touching), touching
+
+
+def test_one_file_alone_sees_asyncio() -> None:
+    seeing = {
+        module_name(path)
+        for room in ROOMS
+        for path in sources(room)
+        for name in imports(path)
+        if name.split(".", maxsplit=1)[0] in ASYNCIO_SIDE
+    }
+    assert seeing == {"node.webrtc"}
+
+
+def test_the_console_and_the_command_table_use_the_public_part_of_the_node_only() -> None:
+    private = {
+        (module_name(path), name)
+        for room in ("console", "cli")
+        for path in sources(room)
+        for name in imports(path)
+        if name.startswith("node.") and name not in NODE_PUBLIC
+    }
+    assert private == set()
+
+
+def test_no_module_needs_itself_to_be_imported() -> None:
+    needs = {
+        module_name(path): {
+            name for name in imports(path, at_import_time=True) if is_ours(name) and exists(name)
+        }
+        for room in ROOMS
+        for path in sources(room)
+    }
+    while free := {name for name, needed in needs.items() if not needed - {name} & needs.keys()}:
+        needs = {name: needed - free for name, needed in needs.items() if name not in free}
+    assert needs == {}, "these import one another in a circle"
+
+
+def test_nobody_else_installs_a_module_with_one_of_our_names() -> None:
+    claims = importlib.metadata.packages_distributions()
+    assert {room: claims.get(room, ["pigeon"]) for room in ROOMS} == {room: ["pigeon"] for room in ROOMS}
+    elsewhere = [
+        Path(place, room)
+        for place in sys.path
+        if place and Path(place).resolve() != ROOT
+        for room in (*ROOMS, "cli.py", "chain.py", "node.py")
+        if Path(place, room).exists()
+    ]
+    # A wheel of our own may be installed beside the checkout; then all five names come from it.
+    assert elsewhere == [] or claims.get("cli") == ["pigeon"], elsewhere
+
+
+def test_no_test_directory_is_a_package_that_could_shadow_ours() -> None:
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
