@@ -1,0 +1,374 @@
+"""The record on disk: one SQLite file; every apply is one durable transaction, every read is verified.
+
+Blocking, and used by one caller at a time (from whatever thread).
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from chain.block import Head
+from chain.codec import encode
+from chain.committee import Committee
+from chain.control import Control, Genesis
+from chain.crypto import Verifier
+from chain.errors import StoreError
+from chain.ids import Hash, MemberId, RoomId, SlotId
+from chain.ledger import first_cut
+from chain.message import Committed, Final, Finals, Message, SlotMessage
+from chain.records import (
+    Dequeue,
+    Enqueue,
+    Forget,
+    Journal,
+    KeepBlock,
+    KeepEpoch,
+    KeepEvidence,
+    KeepSlot,
+    Record,
+    Snapshot,
+)
+from chain.store_check import Problem, find_problems
+from chain.store_file import Opened, create_file, open_file
+from chain.store_replay import (
+    Replay,
+    all_or_none,
+    base_epochs,
+    bodies_of,
+    bodies_without_check,
+    chains_between,
+)
+from chain.store_rows import BODY_AWAITED, BODY_HERE, ItemRow
+from chain.store_verify import verify_rest
+
+MAX_FINALS = 256
+_ITEMS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """One ordered item as it can be shown."""
+
+    index: int
+    height: int
+    author: MemberId
+    nick: str
+    """The one agreed as of this index."""
+    slot: SlotId
+    position: int
+    content: Hash | Control
+    """The commitment to a body, or a control item in clear."""
+    data: bytes | None
+    """The body's bytes, uuid first; None for control items and bodies that are not here."""
+    claimed_time: int
+    """Milliseconds since 1970 by the author's clock."""
+
+
+class Store:
+    """A room's record as one member keeps it. Make one with `create` or `open`."""
+
+    def __init__(self, opened: Opened, *, verify: Verifier) -> None:
+        self._file = opened
+        self._db, self._rows = opened.db, opened.rows
+        self._verify = verify
+        self._number = opened.number
+        self.genesis: Genesis = opened.genesis
+        self.room: RoomId = opened.rows.room
+        self.me: MemberId = opened.me
+        self.rolled_back: bool = opened.lost > 0
+        """Transactions that were committed once are gone: the journal may lack what was signed."""
+        self._replay = Replay(self._rows, self.genesis, verify=verify)
+        self._committees: dict[int, Committee] = {0: self._replay.tip.committee}
+
+    @classmethod
+    def create(cls, path: str | Path, *, genesis: Genesis, me: MemberId, verify: Verifier) -> "Store":
+        """A new file (0600), durable with its directory entry; StoreError if there is one already."""
+        return cls(create_file(path, genesis=genesis, me=me), verify=verify)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        room: RoomId | None = None,
+        me: MemberId | None = None,
+        verify: Verifier,
+        read_only: bool = False,
+    ) -> "Store":
+        """Open and verify every hash; signatures are `check`'s.
+
+        StoreError names the table and the block of what does not hold, ForeignStoreError says that the
+        store is another room's or another member's. With `read_only` a node may be writing meanwhile.
+        """
+        opened = open_file(path, room=room, me=me, verify=verify, read_only=read_only)
+        store = cls(opened, verify=verify)
+        try:
+            with opened.one_view():
+                store.snapshot()
+                verify_rest(store._rows, store.genesis, store._replay)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        self._file.close()
+
+    # Writing
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Keep all of these in one durable transaction, or none; StoreError if that fails."""
+        if not records:
+            return
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(records)
+                self._rows.put_counter("number", self._number + 1)
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise StoreError(f"The record could not be written: {error}. Is the disk full?") from error
+        self._number += 1
+        self._file.note(self._number)
+
+    def _write(self, records: Sequence[Record]) -> None:
+        in_front = sum(isinstance(record, Enqueue) and record.front for record in records)
+        front = (self._rows.number("queue", "min(place)") or 0) - in_front if in_front else 0
+        bases: list[int] = []
+        for record in records:
+            match record:
+                case KeepSlot():
+                    self._write_slot(record)
+                case KeepBlock():
+                    self._write_block(record)
+                case KeepEpoch():
+                    self._write_epoch(record)
+                    if record.frontier is not None and record.spent is not None:
+                        bases.append(record.epoch)
+                case Enqueue(body=body, front=True):
+                    self._rows.execute("DELETE FROM queue WHERE uuid = ?", body.data[:16])
+                    self._rows.put("queue", front, body.data[:16], encode(body))
+                    front += 1
+                case Enqueue(body=body):
+                    if not self._rows.read("queue", "WHERE uuid = ?", body.data[:16]):
+                        place = self._rows.number("queue", "max(place)")
+                        self._rows.put("queue", (place or 0) + 1, body.data[:16], encode(body))
+                case Dequeue(uuid=uuid):
+                    self._rows.execute("DELETE FROM queue WHERE uuid = ?", uuid)
+                case Journal(key=key, message=message):
+                    self._rows.put("journal", key, message)
+                case Forget(prefix=prefix):
+                    self._rows.execute("DELETE FROM journal WHERE substr(key, 1, ?) = ?", len(prefix), prefix)
+                case KeepEvidence():
+                    self._write_evidence(record)
+                case _:
+                    assert_never(record)
+        for epoch in bases:
+            self._note_base(epoch)
+
+    def _write_slot(self, record: KeepSlot) -> None:
+        slot = record.slot
+        if record.bodies and len(record.bodies) != len(slot.commitments):
+            raise ValueError("a slot is kept with all its bodies or with none")
+        if not self._rows.raw("slots", "SELECT 1 FROM slots WHERE id = ?", record.id):
+            self._rows.put("slots", record.id, slot.epoch, slot.lane, slot.seq, encode(slot))
+        for place, commitment in enumerate(slot.commitments):
+            known = self._rows.body(commitment)
+            if record.bodies and (known is None or known.state == BODY_AWAITED):
+                self._rows.put("bodies", commitment, BODY_HERE, encode(record.bodies[place]))
+            elif known is None:
+                self._rows.put("bodies", commitment, BODY_AWAITED, None)
+
+    def _write_block(self, record: KeepBlock) -> None:
+        block = record.block
+        known = self._rows.block(block.height)
+        if known is not None:
+            if known.id != record.id:
+                raise StoreError(f"block {block.height} is final already, and another one", where="blocks")
+            return
+        self._rows.put("blocks", block.height, record.id, encode(block), encode(record.certificate))
+        for index, leaf in record.items:
+            self._rows.put("items", index, block.height, encode(leaf))
+        if block.next_committee is not None:
+            self._write_epoch(KeepEpoch(block.epoch + 1, block, record.certificate, None, None))
+
+    def _write_epoch(self, record: KeepEpoch) -> None:
+        known = self._rows.epoch(record.epoch)
+        frontier, spent = record.frontier, record.spent
+        if known is not None:
+            if known.final != record.final:
+                message = f"epoch {record.epoch} starts from another block already"
+                raise StoreError(message, where="epochs")
+            if known.frontier is not None or frontier is None:
+                return
+        self._rows.put(
+            "epochs",
+            record.epoch,
+            encode(record.final),
+            encode(record.certificate),
+            None if frontier is None else encode(frontier),
+            None if spent is None else encode(spent),
+        )
+
+    def _note_base(self, epoch: int) -> None:
+        """An epoch whose final block is not here is where this store begins anew."""
+        row = self._rows.epoch(epoch)
+        assert row is not None, "written just before"
+        bases = base_epochs(self._rows)
+        if epoch not in bases and self._rows.block(row.final.height) is None:
+            self._rows.put("meta", "bases", b"".join(base.to_bytes(8, "big") for base in (*bases, epoch)))
+
+    def _write_evidence(self, record: KeepEvidence) -> None:
+        columns = (record.member, record.kind, record.first, record.second)
+        if not self._rows.read(
+            "evidence", "WHERE member = ? AND kind = ? AND first = ? AND second = ?", *columns
+        ):
+            number = (self._rows.number("evidence", "max(number)") or 0) + 1
+            self._rows.put("evidence", number, *columns)
+
+    # Reading
+
+    def snapshot(self) -> Snapshot:
+        """What a replica restarts from, everything derived anew from what is stored."""
+        self._replay.advance()
+        tip = self._replay.tip
+        slots = []
+        for row in self._rows.slots_of(tip.epoch):
+            lane = row.slot.lane
+            if lane >= tip.committee.n:
+                raise StoreError(f"slot {row.slot.seq} of lane {lane} has no owner", where="slots")
+            if row.slot.seq > tip.cut[lane].seq:
+                author = tip.committee.members[lane].identity
+                bodies = all_or_none(bodies_of(self._rows, row.slot, author=author))
+                slots.append(KeepSlot(row.id, row.slot, bodies))
+        return Snapshot(
+            tip=tip,
+            history=self._replay.history,
+            slots=tuple(slots),
+            journal=tuple(self._rows.journal()),
+            queue=tuple(self._rows.queue()),
+        )
+
+    def blocks_from(self, height: int, *, limit: int) -> list[Message]:
+        """Committed blocks in a row from `height` on, each followed by the slots it orders.
+
+        About `limit` bytes of whole blocks; the first one whatever its size. Empty if it is not here.
+        """
+        messages: list[Message] = []
+        size = 0
+        before = self._rows.block(height - 1)
+        while (row := self._rows.block(height)) is not None:
+            block = row.block
+            old: tuple[Head, ...] = first_cut(len(block.cut), block.prev)
+            if before is not None and before.block.epoch == block.epoch:
+                old = before.block.cut
+            batch: list[Message] = [Committed(block, row.certificate)]
+            more = row.size
+            for chain in chains_between(self._rows, old=old, new=block.cut).values():
+                for kept in chain:
+                    bodies, bytes_of_bodies = bodies_without_check(self._rows, kept.slot.commitments)
+                    batch.append(SlotMessage(kept.slot, bodies))
+                    more += kept.size + bytes_of_bodies
+            if messages and size + more > limit:
+                break
+            messages += batch
+            size += more
+            height, before = height + 1, row
+        return messages
+
+    def finals_from(self, epoch: int, *, limit: int) -> Finals:
+        """The epoch-final blocks from the one that ends `epoch` on, and the state after the last of them.
+
+        About `limit` bytes, at least one. Frontier and spent are empty where this store does not know them.
+        """
+        self._replay.advance()
+        finals: list[Final] = []
+        size, last, more = 0, epoch, False
+        for row in self._rows.epochs(after=epoch):
+            final = Final(row.final, row.certificate)
+            size += len(encode(final))
+            if finals and (size > limit or len(finals) == MAX_FINALS):
+                more = True
+                break
+            finals.append(final)
+            last = row.epoch
+        start = self._replay.epoch_start(last)
+        return Finals(
+            epoch=epoch,
+            genesis=encode(self.genesis) if epoch == 0 else b"",
+            finals=tuple(finals),
+            frontier=start.frontier.peaks if start else (),
+            spent=start.spent if start else (),
+            more=more,
+        )
+
+    def items(self, start: int = 0, *, stop: int | None = None) -> Iterator[StoredItem]:
+        """The items from index `start` to below `stop`, as far as they follow one another here."""
+        index = start
+        while stop is None or index < stop:
+            until = index + _ITEMS_AT_ONCE if stop is None else min(stop, index + _ITEMS_AT_ONCE)
+            rows = self._rows.items(index, until)
+            for row in rows:
+                if row.index != index:
+                    return
+                yield self._shown(row)
+                index += 1
+            if index < until:
+                return
+
+    def complete_through(self) -> int:
+        """How many items can be read in a row from index 0."""
+        self._replay.advance()
+        return self._replay.tips[0].frontier.size
+
+    def log_size(self) -> int:
+        """How many items the room has ordered up to the tip, whether or not they are here."""
+        self._replay.advance()
+        return self._replay.tip.frontier.size
+
+    def evidence(self) -> list[KeepEvidence]:
+        return list(self._rows.evidence())
+
+    def check(self) -> list[Problem]:
+        """Everything that is wrong with this store, signatures included; never raises on damage."""
+        with self._file.one_view():
+            return find_problems(self._file, verify=self._verify)
+
+    def _shown(self, item: ItemRow) -> StoredItem:
+        leaf = item.leaf
+        kept = self._rows.slot(leaf.slot)
+        if kept is None:
+            message = f"block {item.height}: the slot of item {item.index} is missing"
+            raise StoreError(message, where="slots", height=item.height)
+        place = self._committee(kept.slot.epoch).place(leaf.author)
+        data = None
+        if isinstance(leaf.content, bytes):
+            body = self._rows.body(leaf.content)
+            data = body.body.data if body is not None and body.body is not None else None
+        return StoredItem(
+            index=item.index,
+            height=item.height,
+            author=leaf.author,
+            nick="" if place is None else self._committee(kept.slot.epoch).members[place].nick,
+            slot=leaf.slot,
+            position=leaf.position,
+            content=leaf.content,
+            data=data,
+            claimed_time=kept.slot.claimed_time,
+        )
+
+    def _committee(self, epoch: int) -> Committee:
+        if epoch not in self._committees:
+            row = self._rows.epoch(epoch)
+            if row is None or row.final.next_committee is None:
+                raise StoreError(f"the start of epoch {epoch} is missing", where="epochs")
+            self._committees[epoch] = row.final.next_committee
+        return self._committees[epoch]
