@@ -33,6 +33,8 @@ class Node:
         self.filter: Filter | None = None
         self.crash_next: float | None = None
         """Where in its next step to crash: 0 before all effects, 1 after them."""
+        self.crash_at: tuple[int, int] | None = None
+        """After so many more steps, before the effect of this index of the next one."""
         self.timer: Event | None = None
         self.timer_at = 0.0
         self.skew = 0.0

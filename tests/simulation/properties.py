@@ -94,6 +94,10 @@ class Properties:
                 case _:
                     pass
 
+    def slot(self, slot_id: SlotId) -> Slot:
+        """A slot that some honest node kept."""
+        return self._slots[slot_id].slot
+
     def _agree(self, height: int, block: BlockId) -> None:
         if self._ids.setdefault(height, block) != block:
             raise Violation(f"two blocks at height {height}")
@@ -111,8 +115,6 @@ class Properties:
 
     def _slot(self, keep: KeepSlot) -> None:
         """Integrity: kept are only slots that their owner signed, with the bodies they commit to."""
-        if keep.id in self._slots:
-            return
         slot, room = keep.slot, self.room.id
         member = self._committees[slot.epoch].members[slot.lane]
         if slot.id(room) != keep.id or not self._verify(member.vote_key, slot.preimage(room), slot.signature):
@@ -120,7 +122,7 @@ class Properties:
         made = tuple(body.commitment(room=room, author=member.identity) for body in keep.bodies)
         if made != slot.commitments and keep.bodies:
             raise Violation(f"kept a slot of {member.nick} with other bodies")
-        self._slots[keep.id] = keep
+        self._slots.setdefault(keep.id, keep)
         for body in keep.bodies:
             self._epoch_of[body.data[:16]] = slot.epoch
 

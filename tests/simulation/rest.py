@@ -1,6 +1,7 @@
 """What must hold once every fault is mended and nothing is left to happen."""
 
 from chain.block import UUID_SIZE
+from chain.ids import MemberId
 from tests.simulation.machine import Node
 from tests.simulation.signatures import Violation
 from tests.simulation.world import World
@@ -49,7 +50,7 @@ def check_rest(world: World) -> None:
         _check_store(world, node)
 
 
-def _check_blame(node: Node, liars: set[bytes]) -> None:
+def _check_blame(node: Node, liars: set[MemberId]) -> None:
     if node.journal_lost:
         raise Violation(f"{node} believes that it lost its journal")
     for fault in node.faults:

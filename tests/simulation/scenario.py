@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 
 from chain.effects import RoundTrip
 from tests.simulation.keys import ED25519, HASHED
@@ -113,11 +114,11 @@ class Story:
             at, crowd = self._some_time(), self.dice.choice((1, 1, 1, 2, 4))
             for _ in range(crowd):
                 node = self._node()
-                self.world.at(at, lambda node=node: self.world.say(node))
+                self.world.at(at, partial(self.world.say, node))
         for node in honest(self.world):
             if self.dice.random() < 0.2:
                 p95 = self.dice.uniform(0.01, 0.6)
-                self.world.at(self._some_time(), lambda node=node, p95=p95: self._round_trip(node, p95))
+                self.world.at(self._some_time(), partial(self._round_trip, node, p95))
 
     def _round_trip(self, node: Node, p95: float) -> None:
         if node.replica is not None:
@@ -128,9 +129,9 @@ class Story:
         for _ in range(self.dice.randrange(5)):
             node, where = self.dice.choice(honest(self.world)), self.dice.random()
             if self.dice.random() < 0.2:
-                self.world.at(self._some_time(), lambda node=node: self.world.crash(node))
+                self.world.at(self._some_time(), partial(self.world.crash, node))
             else:
-                self.world.at(self._some_time(), lambda node=node, where=where: self._crash_next(node, where))
+                self.world.at(self._some_time(), partial(self._crash_next, node, where))
 
     def _crash_next(self, node: Node, where: float) -> None:
         if node.replica is not None:
@@ -170,7 +171,7 @@ class Story:
         for _ in range(self.dice.randrange(1, 8)):
             self.world.at(self._some_time(), lambda: twin.rewire(self.dice))
         for half in twin.halves:
-            self.world.at(self._some_time() / 2, lambda half=half: self.world.say(half))
+            self.world.at(self._some_time() / 2, partial(self.world.say, half))
 
     def _heal(self) -> None:
         world = self.world

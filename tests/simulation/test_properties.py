@@ -26,11 +26,11 @@ class Voter:
         self._key = LoggedSigner(SEAT.vote)
 
     def sign(self, message: Signed | Slot, *records: Record) -> None:
-        signed(message, room=ROOM.id, key=self._key)
+        self._key.sign(message.preimage(ROOM.id))
         self.log.commit(SEAT.id, self._key.take(), records)
 
     def sign_and_crash(self, message: Signed) -> None:
-        signed(message, room=ROOM.id, key=self._key)
+        self._key.sign(message.preimage(ROOM.id))
         self._key.take()
 
 

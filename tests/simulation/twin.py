@@ -5,6 +5,7 @@ place, acks on two branches, two votes in one round. Whom each half talks to cha
 """
 
 import random
+from collections.abc import Mapping
 from enum import Enum
 
 import msgspec
@@ -64,6 +65,11 @@ class Twin:
         for node in self._world.nodes:
             if node.honest:
                 self._side[node] = dice.choice((*self.halves, *self.halves, None))
+        self._world.relink()
+
+    def talk_to(self, side: Mapping[Node, Node | None]) -> None:
+        """Each honest node talks to this half from now on."""
+        self._side = dict(side)
         self._world.relink()
 
     def end(self, how: Ending) -> None:

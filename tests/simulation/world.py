@@ -6,6 +6,7 @@ out in order, so a crash between any two of them is a cut through that list. One
 
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import assert_never
 
 from chain.replica import Replica
@@ -184,7 +185,6 @@ class World:
             if former is not None and former is not link and (notice := former.notices.pop(end, None)):
                 notice.alive = False
             end.links[peer] = link
-            self._note(lambda end=end, peer=peer: f"{end}: link up to {self._name(peer)}")
             self.give(end, LinkUp(peer))
 
     def cut(self, one: Node, other: Node) -> None:
@@ -202,17 +202,13 @@ class World:
         for end in link.ends:
             if end.replica is not None:
                 at = self.calendar.now + self.notice(self.dice)
-                link.notices[end] = self.calendar.schedule(
-                    at,
-                    lambda end=end: self._notice(link, end),  # type: ignore[misc]
-                )
+                link.notices[end] = self.calendar.schedule(at, partial(self._notice, link, end))
 
     def _notice(self, link: Link, end: Node) -> None:
         link.notices.pop(end, None)
         peer = link.other(end).id
         if end.replica is not None and end.links.get(peer) is link:
             del end.links[peer]
-            self._note(lambda: f"{end}: link down to {self._name(peer)}")
             self.give(end, LinkDown(peer))
 
     def crash(self, node: Node) -> None:
@@ -223,7 +219,7 @@ class World:
         self.crashes += node.honest
         node.replica = None
         node.inbox.clear()
-        node.crash_next = None
+        node.crash_next = node.crash_at = None
         self._awake.pop(node, None)
         self._set_timer(node, None)
         node.links.clear()
@@ -290,9 +286,7 @@ class World:
             self.crash(node)
             return
         self._note(lambda: self._tell(node, inputs, effects))
-        crash_at: int | None = None
-        if node.crash_next is not None:
-            crash_at = min(len(effects), int(node.crash_next * (len(effects) + 1)))
+        crash_at = self._crash_point(node, len(effects))
         signed, persists = node.key.take(), 0
         for effect in effects[:crash_at]:
             if isinstance(effect, Persist):
@@ -307,6 +301,17 @@ class World:
             raise Violation(f"{node} signed {len(signed)} things and kept none of them")
         if persists > 1:
             raise Violation(f"{node} wrote {persists} transactions in one step")
+
+    def _crash_point(self, node: Node, effects: int) -> int | None:
+        """Before which effect of this step the node crashes; as many as there are: after all of them."""
+        if node.crash_next is not None:
+            return min(effects, int(node.crash_next * (effects + 1)))
+        if node.crash_at is not None:
+            steps, index = node.crash_at
+            if steps == 0:
+                return index if index <= effects else None
+            node.crash_at = steps - 1, index
+        return None
 
     def _perform(self, node: Node, effect: Effect) -> None:
         match effect:
