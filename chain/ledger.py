@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from chain.block import Block, Certificate, Head, Leaf, Slot, certificate_holds, leaves_of
 from chain.codec import encode
 from chain.committee import Committee, Member, spent_digest
-from chain.control import Genesis
+from chain.control import Genesis, Motion
 from chain.crypto import Verifier
 from chain.errors import InvalidBlockError
 from chain.ids import BlockId, MemberId, RoomId, SlotId
@@ -71,6 +71,8 @@ class Extension:
     block: Block
     items: tuple[tuple[int, Leaf], ...]
     tip: Tip
+    passed: Motion | None
+    """The motion that ends the epoch with this block."""
 
 
 def extend(
@@ -130,7 +132,7 @@ def extend(
         frontier=frontier,
         ballot=Ballot() if final else ballot,
     )
-    return Extension(block, tuple(items), after)
+    return Extension(block, tuple(items), after, ballot.passed)
 
 
 def follow_final(tip: Tip, block: Block, certificate: Certificate, *, verify: Verifier) -> Committee:

@@ -190,6 +190,12 @@ class JoinRequest(Record, frozen=True, tag=14):
     request: Request
 
 
+class Refusal(Record, frozen=True, tag=17):
+    """Why somebody who asked to join cannot be admitted as things stand."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=200)]
+
+
 class PullFinals(Record, frozen=True, tag=15):
     """Asks for the epoch-final blocks from this epoch on."""
 
@@ -232,6 +238,7 @@ Message = (
     | JoinRequest
     | PullFinals
     | Finals
+    | Refusal
 )
 
 

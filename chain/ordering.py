@@ -149,6 +149,21 @@ class Ordering:
         self._decided = block, message.certificate
         return True
 
+    @property
+    def decided(self) -> bool:
+        """Whether a certified block of this height is known and only slots may be missing."""
+        return self._decided is not None
+
+    def contradicts(self, message: Committed) -> bool:
+        """Whether this is a certified block of the epoch, for a height we committed otherwise."""
+        return len(message.block.cut) == self.epoch.committee.n and certificate_holds(
+            message.certificate,
+            message.block,
+            room=self.epoch.room,
+            committee=self.epoch.committee,
+            verify=self.epoch.verify,
+        )
+
     def _learn(self, block: Block) -> None:
         if len(self.blocks) < KNOWN_BLOCKS and block.height == self.height:
             self.blocks[block.id(self.epoch.room)] = block
@@ -157,6 +172,7 @@ class Ordering:
 
     def step(self, now: float) -> Commit | None:
         """Apply every rule that applies; the commit of this height, once there is one."""
+        self.deadline = None
         while True:
             commit = self.try_commit()
             if commit is not None:
@@ -448,7 +464,6 @@ class Ordering:
 
         Armed only while something delivered waits or a polka is held; it fires once a round.
         """
-        self.deadline = None
         if self._asked > self.round:
             return False
         if self.broadcast.anything_unordered() and self._leader_is_gone():
@@ -458,8 +473,11 @@ class Ordering:
             return False
         if self._armed_at is None:
             self._armed_at = now
-        self.deadline = self._armed_at + self.base_timeout * 2 ** min(self.round, BACKOFF_CAP)
-        return now >= self.deadline and self._give_up()
+        deadline = self._armed_at + self.base_timeout * 2 ** min(self.round, BACKOFF_CAP)
+        if now >= deadline:
+            return self._give_up()
+        self.deadline = deadline
+        return False
 
     def _leader_is_gone(self) -> bool:
         return self.leader != self.epoch.me and self.epoch.identity(self.leader) not in self.linked_or_listed

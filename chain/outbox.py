@@ -13,9 +13,10 @@ from chain.records import KeepEvidence, Record
 
 
 class Outbox:
-    """Collects effects; `members` are the linked committee members, kept current by the replica."""
+    """Collects effects; the replica keeps current who is linked, and which of them are members."""
 
     def __init__(self) -> None:
+        self.linked: set[MemberId] = set()
         self.members: set[MemberId] = set()
         self._records: list[Record] = []
         self._messages: dict[MemberId, list[Message]] = {}
@@ -26,7 +27,9 @@ class Outbox:
         self._records.append(record)
 
     def to(self, peer: MemberId, message: Message) -> None:
-        """For one linked peer; nothing is sent twice to it in one tick."""
+        """For one peer, once a tick; dropped if it is not linked (any more): HELLO mends that later."""
+        if peer not in self.linked:
+            return
         queue = self._messages.setdefault(peer, [])
         if message not in queue[-64:]:
             queue.append(message)

@@ -91,6 +91,8 @@ class Snapshot:
     """After the highest block that was kept in a row from the start of its epoch."""
     history: Tip | None
     """After the highest block kept in a row from genesis, while that is lower than where we began."""
+    base: Tip | None
+    """What we began from, while the history does not reach it."""
     slots: tuple[KeepSlot, ...]
     """Of the current epoch, above the cut, by lane and seq."""
     journal: tuple[tuple[str, bytes], ...]

@@ -252,6 +252,7 @@ class Store:
         return Snapshot(
             tip=tip,
             history=self._replay.history,
+            base=self._replay.base,
             slots=tuple(slots),
             journal=tuple(self._rows.journal()),
             queue=tuple(self._rows.queue()),

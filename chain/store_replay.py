@@ -39,6 +39,11 @@ class Replay:
         """The end of the piece that begins at genesis, while another one lies above it."""
         return self.tips[0] if len(self.tips) > 1 else None
 
+    @property
+    def base(self) -> Tip | None:
+        """The start of the piece that the history has to reach; None when nothing is missing."""
+        return self._starts[1] if len(self._starts) > 1 else None
+
     def epoch_start(self, epoch: int) -> Tip | None:
         """The state an epoch starts from, if the pieces derived so far hold it."""
         return self._epochs.get(epoch)

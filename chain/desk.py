@@ -1,0 +1,182 @@
+"""Membership as one member handles it: who asks, what is moved, what we want and have backed.
+
+Volatile by design: what lapses with an epoch is moved again, what a restart loses is asked again.
+"""
+
+from chain.block import Slot
+from chain.control import AdmissionRule, Admit, Approve, Control, Motion, Rekey, Remove, Request
+from chain.crypto import Verifier
+from chain.effects import Asks
+from chain.ids import MemberId, SlotId
+from chain.ledger import Tip
+from chain.membership import MotionId, motion_is_valid, same_nick
+from chain.message import JoinRequest, Refusal
+from chain.outbox import Outbox
+
+MAX_GUESTS = 32
+
+
+def target_of(motion: Motion) -> MemberId:
+    """Whom a motion is about."""
+    return motion.member if isinstance(motion, Remove) else motion.request.identity
+
+
+class Desk:
+    """The membership business of one replica."""
+
+    def __init__(self, *, rule: AdmissionRule, verify: Verifier, out: Outbox, me: MemberId) -> None:
+        self._rule = rule
+        self._verify = verify
+        self._out = out
+        self._me = me
+        self.guests: dict[MemberId, Request] = {}
+        """Linked strangers that asked to join."""
+        self.motions: dict[MotionId, tuple[Motion, set[MemberId]]] = {}
+        """Motions of this epoch in slots we delivered, with who is known to be for them."""
+        self._wants: dict[MemberId, Motion] = {}
+        self._to_move: list[Control] = []
+
+    def take_control(self, limit: int) -> tuple[Control, ...]:
+        """The control items for our next slot."""
+        taken, self._to_move = self._to_move[:limit], self._to_move[limit:]
+        return tuple(taken)
+
+    @property
+    def has_control(self) -> bool:
+        return bool(self._to_move)
+
+    # Guests
+
+    def on_request(self, message: JoinRequest, *, peer: MemberId, tip: Tip, clock_ms: int) -> None:
+        """A linked stranger asks to be admitted."""
+        request = message.request
+        reason = self._refusal(request, peer, tip, clock_ms)
+        if reason is not None:
+            self._out.to(peer, Refusal(reason))
+            return
+        if len(self.guests) >= MAX_GUESTS and peer not in self.guests:
+            self._out.to(peer, Refusal("too many wait to be admitted; try again later"))
+            return
+        self.guests[peer] = request
+        self._announce(request, tip)
+
+    def _refusal(self, request: Request, peer: MemberId, tip: Tip, clock_ms: int) -> str | None:
+        if request.identity != peer:
+            return "the request is somebody else's"
+        if any(same_nick(request.nick, member.nick) for member in tip.committee.members):
+            return f"the nick {request.nick!r} is taken; choose another"
+        if request.voucher is not None and request.voucher.key in tip.spent:
+            return "this invitation was used already; ask for a new one"
+        if request.voucher is not None and request.voucher.expires * 1000 < clock_ms:
+            return "this invitation has expired; ask for a new one"
+        if not self._is_valid(Admit(request), tip):
+            return "the request is not valid in this room"
+        return None
+
+    def _is_valid(self, motion: Motion, tip: Tip) -> bool:
+        return motion_is_valid(
+            motion, committee=tip.committee, spent=tip.spent, room=tip.room, verify=self._verify
+        )
+
+    def _announce(self, request: Request, tip: Tip) -> None:
+        named, backers = self._motion_for(request.identity)
+        verified = request.voucher is not None and tip.committee.place(request.voucher.inviter) is not None
+        self._out.tell(Asks(request, named, frozenset(backers), verified))
+
+    def _motion_for(self, member: MemberId) -> tuple[MotionId | None, set[MemberId]]:
+        for named, (motion, backers) in self.motions.items():
+            if target_of(motion) == member:
+                return named, backers
+        return None, set()
+
+    def guest_left(self, peer: MemberId) -> None:
+        self.guests.pop(peer, None)
+
+    # Motions
+
+    def want(self, motion: Motion, *, tip: Tip) -> None:
+        """Move it, or back every motion to the same end; and again in each epoch while it is wanted."""
+        if not self._is_valid(motion, tip):
+            return
+        self._wants[target_of(motion)] = motion
+        same = [named for named, (other, _) in self.motions.items() if _same_end(motion, other)]
+        if same:
+            for named in same:
+                self._back(named)
+        elif not any(_same_end(motion, other) for other in self._to_move):
+            self._to_move.append(motion)
+
+    def unwant(self, member: MemberId) -> None:
+        self._wants.pop(member, None)
+        self._to_move = [
+            control
+            for control in self._to_move
+            if not (isinstance(control, Admit | Remove | Rekey) and target_of(control) == member)
+        ]
+
+    def _back(self, named: MotionId) -> None:
+        backers = self.motions[named][1]
+        if self._me not in backers:
+            backers.add(self._me)
+            self._to_move.append(Approve(*named))
+
+    def on_delivered(self, slot_id: SlotId, slot: Slot, *, tip: Tip, clock_ms: int) -> None:
+        """Read the control items of a delivered slot; back what we want, or what the room's rule asks for."""
+        author = tip.committee.members[slot.lane].identity
+        for position, control in enumerate(slot.control):
+            match control:
+                case Approve(slot=motion_slot, position=motion_position):
+                    named = (motion_slot, motion_position)
+                    if named in self.motions:
+                        self.motions[named][1].add(author)
+                        self._announce_motion(named, tip)
+                case Admit() | Remove() | Rekey():
+                    if self._is_valid(control, tip):
+                        named = (slot_id, position)
+                        self.motions[named] = control, {author}
+                        wanted = self._wants.get(target_of(control))
+                        if (wanted is not None and _same_end(wanted, control)) or self._by_rule(
+                            control, clock_ms
+                        ):
+                            self._back(named)
+                        self._announce_motion(named, tip)
+                case _:
+                    pass
+
+    def _by_rule(self, motion: Motion, clock_ms: int) -> bool:
+        """With the `auto` rule every honest node approves a valid invitation that is not over."""
+        return (
+            self._rule is AdmissionRule.AUTO
+            and isinstance(motion, Admit)
+            and motion.request.voucher is not None
+            and motion.request.voucher.expires * 1000 >= clock_ms
+        )
+
+    def _announce_motion(self, named: MotionId, tip: Tip) -> None:
+        motion, backers = self.motions[named]
+        if isinstance(motion, Admit) and self._me not in backers:
+            self._announce(motion.request, tip)
+
+    def new_epoch(self, *, tip: Tip, linked: set[MemberId]) -> None:
+        """Every motion of the old epoch lapsed; move again what is still wanted and can be."""
+        self.motions.clear()
+        self._to_move.clear()
+        for peer in list(self.guests):
+            if tip.committee.place(peer) is not None:
+                del self.guests[peer]
+        for member, motion in list(self._wants.items()):
+            if not self._is_valid(motion, tip):
+                del self._wants[member]
+            elif not isinstance(motion, Admit) or member in linked:
+                self._to_move.append(motion)
+        for request in self.guests.values():
+            self._announce(request, tip)
+
+
+def _same_end(one: Control, other: Control) -> bool:
+    return (
+        isinstance(one, Admit | Remove | Rekey)
+        and type(one) is type(other)
+        and isinstance(other, Admit | Remove | Rekey)
+        and target_of(one) == target_of(other)
+    )
