@@ -37,9 +37,14 @@ def verb(function: Callable[..., Task]) -> click.Command:
         settings = settings_from(click.get_current_context(), options)
         from console import shell
 
-        return shell.run(settings, function(settings, **options))
+        # Within, so that whatever importing it raises ends like any other error.
+        return shell.run(settings, lambda: function(settings, **options)())
 
-    return pigeon.command()(common_options(variables=False)(run))
+    # click lists the options that were added last first: a verb's own are to stand above those of all verbs.
+    own = run.__dict__.pop("__click_params__", [])
+    common_options(variables=False)(run)
+    run.__dict__["__click_params__"] += own
+    return pigeon.command()(run)
 
 
 nick_option = click.option("--as", "nick", metavar="NICK", envvar="PIGEON_AS", help="Your name in the room.")
@@ -59,7 +64,7 @@ headless_option = click.option("--headless", is_flag=True, help="Without a chat 
     "--keep", type=click.Path(path_type=Path), metavar="DIR", help="Work in DIR and leave it there."
 )
 def demo(settings: Settings, members: int, messages: int, keep: Path | None) -> Task:
-    """Real nodes on this machine agree on one order, one is killed and comes back."""
+    """Four real nodes agree on one order; one is killed and comes back."""
     from console.demo import demo
 
     return partial(demo, settings, members=members, messages=messages, keep=keep)
@@ -82,7 +87,10 @@ def demo(settings: Settings, members: int, messages: int, keep: Path | None) -> 
 )
 @headless_option
 def new(settings: Settings, **options: Any) -> Task:
-    """Make a room, print its fingerprint and an invitation, open the chat."""
+    """Make a room.
+
+    Prints its fingerprint and an invitation, and opens the chat.
+    """
     from console.rooms import new
 
     return partial(new, settings, **options)
@@ -94,7 +102,10 @@ def new(settings: Settings, **options: Any) -> Task:
 @via_option
 @headless_option
 def join(settings: Settings, **options: Any) -> Task:
-    """Join a room with an invitation (TOKEN; - reads it from standard input)."""
+    """Join a room with an invitation.
+
+    TOKEN is the line that `new` or `invite` printed; - reads it from standard input.
+    """
     from console.rooms import join
 
     return partial(join, settings, **options)
@@ -103,7 +114,10 @@ def join(settings: Settings, **options: Any) -> Task:
 @verb
 @via_option
 def chat(settings: Settings, via: tuple[str, ...]) -> Task:
-    """Reopen a room with a chat line; attaches to its node if that is running."""
+    """Reopen a room with a chat line.
+
+    Attaches to the room's node if that is running already.
+    """
     from console.rooms import chat
 
     return partial(chat, settings, via=via)
@@ -124,7 +138,11 @@ def up(settings: Settings, via: tuple[str, ...]) -> Task:
     "--wait", type=click.Choice(WAITS), default="final", show_default=True, help="Until this state."
 )
 def send(settings: Settings, text: str, wait: str) -> Task:
-    """Say TEXT (- reads it from standard input) through the running node, or queue it."""
+    """Say one thing.
+
+    TEXT goes through the running node; - reads it from standard input. Without a running node it is queued
+    safely and goes out when the node runs next.
+    """
     from console.messages import send
 
     return partial(send, settings, text=text, wait=wait)
@@ -140,7 +158,7 @@ def log(settings: Settings) -> Task:
 
 @verb
 def who(settings: Settings) -> Task:
-    """Who is in the room, who is up, and who asks to be let in."""
+    """Who is in the room, is up, or asks to be let in."""
     from console.questions import who
 
     return partial(who, settings)
@@ -158,7 +176,10 @@ def status(settings: Settings, why: bool) -> Task:
 @verb
 @click.argument("who")
 def admit(settings: Settings, who: str) -> Task:
-    """Let in WHO: the nick, or the beginning of the identity, of somebody who asks."""
+    """Let somebody in who asks.
+
+    WHO is the nick, or the beginning of the identity. Compare the safety words first.
+    """
     from console.questions import admit
 
     return partial(admit, settings, who=who)
@@ -166,7 +187,7 @@ def admit(settings: Settings, who: str) -> Task:
 
 @verb
 def invite(settings: Settings) -> Task:
-    """One more invitation, good for one person and one day."""
+    """One more invitation, for one person and one day."""
     from console.questions import invite
 
     return partial(invite, settings)
@@ -184,7 +205,10 @@ def id(settings: Settings) -> Task:
 @click.option("--store", is_flag=True, required=True, help="Check this room's whole record on disk.")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 def verify(settings: Settings, store: bool, path: Path | None) -> Task:
-    """Check every hash and signature of a room's store (PATH: a copy of one)."""
+    """Check the record.
+
+    With --store: every hash and every signature of a room's store, or of the copy of it at PATH.
+    """
     from console.verify import verify_store
 
     return partial(verify_store, settings, path=path)

@@ -1,6 +1,5 @@
 """A conversation with one node: events go to the screen, lines go to the node, until somebody quits."""
 
-import sys
 from collections.abc import AsyncIterator
 from typing import NoReturn, assert_never
 
@@ -8,7 +7,7 @@ import trio
 
 from console.commands import HELP, Admit, Help, Invite, Nothing, Quit, Say, Status, Who, Wrong, parse
 from console.lines import BadLine, LineReader
-from console.screen import Screen
+from console.screen import Screen, stdin_is_terminal
 from node.api import MemberView, NodeApi
 from node.errors import Exit, NodeError, NoQuorum, TimedOut, Unreachable
 from node.events import (
@@ -21,7 +20,10 @@ from node.events import (
     PendingEvent,
     RemovedEvent,
     RoomEvent,
+    WordsEvent,
 )
+
+_CHANGES_WHO_IS_UP = RoomEvent | PeerEvent | AdmittedEvent | RemovedEvent
 
 
 class Chat:
@@ -35,6 +37,8 @@ class Chat:
         self._saying = False
         self._changed = trio.Event()  # replaced each time something of ours becomes final
         self._room: RoomEvent | None = None
+        self.heard_words = False
+        """Whether a newcomer reached a member."""
 
     async def show_room(self) -> RoomEvent:
         """Say which room this is, if that was not said yet."""
@@ -56,7 +60,9 @@ class Chat:
                 self._unsettled.add(event.id)
             elif isinstance(event, FinalEvent) and event.mine:
                 self._settle(event.id)
-            if isinstance(event, RoomEvent | PeerEvent | AdmittedEvent | RemovedEvent):
+            elif isinstance(event, WordsEvent):
+                self.heard_words = True
+            if self._room is not None and isinstance(event, _CHANGES_WHO_IS_UP):
                 await self._screen.standing(await self._node.status())
         raise Unreachable("The node stopped.", "Start it again with `pigeon chat` or `pigeon up`.")
 
@@ -70,7 +76,7 @@ class Chat:
                 await self._error(line.reason, line.hint)
             elif await self._carry_out(line.text):
                 return
-        if sys.stdin.isatty():
+        if stdin_is_terminal():
             return
         with trio.move_on_after(timeout if timeout is not None else float("inf")) as scope:
             while True:

@@ -8,7 +8,7 @@ import trio
 
 from console.chat import approval
 from console.sanitize import one_line
-from console.screen import IdEvent, Out, make_screen
+from console.screen import IdEvent, Out, make_screen, stdin_is_terminal
 from console.settings import Settings
 from console.welcome import safety_words
 from node.api import MemberView, NodeApi
@@ -59,7 +59,7 @@ async def admit(settings: Settings, *, who: str) -> int:
     """Approve somebody; on a terminal only after the safety words were compared."""
     async with running_node(settings) as node:
         asking = [each for each in await node.who() if each.state == "asks" and _is_meant(each, who)]
-    if asking and asking[0].words and sys.stdin.isatty() and not settings.yes:
+    if asking and asking[0].words and stdin_is_terminal() and not settings.yes:
         await _confirm(settings, asking[0])
     async with running_node(settings) as node:
         view = await node.admit(who)

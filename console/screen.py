@@ -77,6 +77,11 @@ class Out:
             await trio.to_thread.run_sync(_write_all, sys.stderr.fileno(), encoded, abandon_on_cancel=True)
 
 
+def stdin_is_terminal() -> bool:
+    """Whether a person types; a closed standard input is none."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:

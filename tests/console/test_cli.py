@@ -1,0 +1,134 @@
+"""The command table: what needs no node."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+VERBS = [
+    "admit",
+    "chat",
+    "demo",
+    "id",
+    "invite",
+    "join",
+    "log",
+    "new",
+    "send",
+    "status",
+    "up",
+    "verify",
+    "who",
+]
+SHARED = ["--home", "--room", "--json", "--quiet", "--verbose", "--timeout", "--no-color", "--yes"]
+
+
+def pigeon(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PIGEON_")}
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**clean, **variables},
+    )
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_the_program_introduces_itself_without_loading_what_it_needs_later(option: str) -> None:
+    heavy = "{'aiortc', 'av', 'PIL', 'sqlite3', 'trio_asyncio', 'trio', 'rich', 'nacl'}"
+    program = (
+        "import sys, cli\n"
+        f"sys.argv = ['pigeon', {option!r}]\n"
+        "try: cli.main()\n"
+        f"except SystemExit as end: print(end.code, sorted({heavy} & sys.modules.keys()), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stderr.split("\n")[0] == "0 []"
+    assert done.stdout.startswith("pigeon 0." if option == "--version" else "Usage: pigeon")
+
+
+def test_every_verb_of_now_is_there_and_none_of_later() -> None:
+    listing = pigeon("--help").stdout.partition("Commands:\n")[2]
+    assert re.findall(r"^  (\w+)  ", listing, re.MULTILINE) == VERBS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_and_takes_the_shared_options(verb: str) -> None:
+    done = pigeon(verb, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(option in done.stdout for option in SHARED)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("fly",),
+        ("log", "--frob"),
+        ("log", "extra"),
+        ("send",),
+        ("send", "x", "--wait", "forever"),
+        ("new",),
+        ("new", "x", "--admit", "maybe"),
+        ("verify",),
+        ("demo", "--members", "3"),
+        ("log", "--timeout", "nan"),
+        ("log", "--timeout", "-1"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2_and_says_what_to_do(arguments: tuple[str, ...]) -> None:
+    done = pigeon(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert "See: pigeon" in done.stderr or "Usage: pigeon" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["before", "after", "variable"])
+def test_shared_options_work_before_and_after_the_verb_and_as_variables(place: str, tmp_path: Path) -> None:
+    shared = ("--json", "--home", str(tmp_path))
+    if place == "before":
+        done = pigeon(*shared, "log")
+    elif place == "after":
+        done = pigeon("log", *shared)
+    else:
+        done = pigeon("log", PIGEON_JSON="1", PIGEON_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {
+        "v": 1,
+        "event": "error",
+        "code": 1,
+        "message": "There is no room here yet.",
+        "hint": "Make one with `pigeon new` or join one with `pigeon join`.",
+    }
+
+
+def test_what_stands_after_the_verb_wins(tmp_path: Path) -> None:
+    done = pigeon("--home", "/nowhere/at/all", "id", "--home", str(tmp_path), PIGEON_HOME="/nowhere/either")
+    assert "There is no identity here yet." in done.stderr
+
+
+def test_an_error_is_two_sentences_and_a_traceback_only_when_asked_for(tmp_path: Path) -> None:
+    plain = pigeon("who", "--home", str(tmp_path))
+    assert plain.stdout == ""
+    assert plain.stderr.splitlines() == [
+        "! There is no room here yet.",
+        "  Make one with `pigeon new` or join one with `pigeon join`.",
+    ]
+    loud = pigeon("who", "--home", str(tmp_path), "-vv")
+    assert "Traceback" in loud.stderr
+    assert loud.returncode == plain.returncode == 1
+
+
+def test_a_message_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    done = pigeon("join", "\udcff\udcfe", "--home", str(tmp_path))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
