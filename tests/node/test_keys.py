@@ -55,7 +55,7 @@ def test_a_damaged_file_says_what_to_do_and_is_kept(tmp_path: Path, content: byt
     path = tmp_path / "key"
     path.touch(mode=0o600)
     path.write_bytes(content)
-    with pytest.raises(KeyFileError, match="damaged.*backup"):
+    with pytest.raises(KeyFileError, match=r"damaged.*backup"):
         load_or_create_key(path)
     assert path.read_bytes() == content
 

@@ -1,4 +1,4 @@
-"""A link carries whole messages in order, waits when the other side is slow, and dies alone of what a peer sends."""
+"""A link carries whole messages in order, waits for a slow reader, and dies alone of what a peer sends."""
 
 import struct
 from collections import Counter

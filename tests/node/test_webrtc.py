@@ -91,15 +91,14 @@ async def test_two_links_pass_a_megabyte_and_what_was_queued_when_one_leaves() -
 
 
 async def test_the_other_end_sees_a_close_at_once() -> None:
-    async with open_rtc(loopback_only=True) as rtc:
-        async with rtc.connection(Role.ANSWERER) as answerer:
-            async with rtc.connection(Role.OFFERER) as offerer:
-                await join(offerer, answerer)
-            with trio.fail_after(1):
-                with pytest.raises(ChannelClosed):
-                    await answerer.receive()
-                with pytest.raises(ChannelClosed):
-                    await answerer.send(b"x")
+    async with open_rtc(loopback_only=True) as rtc, rtc.connection(Role.ANSWERER) as answerer:
+        async with rtc.connection(Role.OFFERER) as offerer:
+            await join(offerer, answerer)
+        with trio.fail_after(1):
+            with pytest.raises(ChannelClosed):
+                await answerer.receive()
+            with pytest.raises(ChannelClosed):
+                await answerer.send(b"x")
 
 
 def malformed_stun() -> bytes:
@@ -114,18 +113,21 @@ async def test_a_malformed_stun_packet_is_counted_and_nothing_more() -> None:
     with pytest.raises(struct.error):  # the reason for the guard; when this fails, the guard may go
         stun.parse_message(malformed_stun())
     faults: Counter[str] = Counter()
-    async with open_rtc(loopback_only=True, faults=faults) as rtc:
-        async with rtc.connection(Role.OFFERER) as offerer, rtc.connection(Role.ANSWERER) as answerer:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as attacker:
-                for packet in (malformed_stun(), b"", b"\0", malformed_stun()[:22]):
-                    attacker.sendto(packet, ("127.0.0.1", port_of(offerer)))
-            with trio.fail_after(5):
-                while not faults["webrtc: malformed packet"]:
-                    await trio.lowlevel.checkpoint()
-            with trio.fail_after(20):
-                await join(offerer, answerer)
-                await answerer.send(b"alive")
-                assert await offerer.receive() == b"alive"
+    async with (
+        open_rtc(loopback_only=True, faults=faults) as rtc,
+        rtc.connection(Role.OFFERER) as offerer,
+        rtc.connection(Role.ANSWERER) as answerer,
+    ):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as attacker:
+            for packet in (malformed_stun(), b"", b"\0", malformed_stun()[:22]):
+                attacker.sendto(packet, ("127.0.0.1", port_of(offerer)))
+        with trio.fail_after(5):
+            while not faults["webrtc: malformed packet"]:
+                await trio.lowlevel.checkpoint()
+        with trio.fail_after(20):
+            await join(offerer, answerer)
+            await answerer.send(b"alive")
+            assert await offerer.receive() == b"alive"
 
 
 async def test_an_exception_in_an_asyncio_callback_is_counted_and_the_node_lives() -> None:
@@ -144,16 +146,19 @@ async def test_an_exception_in_an_asyncio_callback_is_counted_and_the_node_lives
 
 async def test_a_flood_on_an_open_offer_is_dropped_beyond_a_few_hundred_datagrams() -> None:
     faults: Counter[str] = Counter()
-    async with open_rtc(loopback_only=True, faults=faults) as rtc:
-        async with rtc.connection(Role.OFFERER) as offerer, rtc.connection(Role.ANSWERER) as answerer:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as attacker, trio.fail_after(10):
-                while faults["webrtc: datagram dropped"] < 100:
-                    for _ in range(20):
-                        attacker.sendto(b"\x80" + bytes(1000), ("127.0.0.1", port_of(offerer)))
-                    await trio.sleep(0)
-            assert offerer._ice._connection._queue.qsize() == 256
-            with trio.fail_after(20):
-                await join(offerer, answerer)
+    async with (
+        open_rtc(loopback_only=True, faults=faults) as rtc,
+        rtc.connection(Role.OFFERER) as offerer,
+        rtc.connection(Role.ANSWERER) as answerer,
+    ):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as attacker, trio.fail_after(10):
+            while faults["webrtc: datagram dropped"] < 100:
+                for _ in range(20):
+                    attacker.sendto(b"\x80" + bytes(1000), ("127.0.0.1", port_of(offerer)))
+                await trio.sleep(0)
+        assert offerer._ice._connection._queue.qsize() == 256
+        with trio.fail_after(20):
+            await join(offerer, answerer)
 
 
 async def test_text_on_a_link_closes_that_connection_and_no_other() -> None:
@@ -191,22 +196,25 @@ async def test_an_sctp_parameter_without_length_does_not_loop_for_ever() -> None
 
 
 async def test_a_swapped_fingerprint_never_gives_two_connected_ends() -> None:
-    async with open_rtc(loopback_only=True) as rtc:
-        async with rtc.connection(Role.OFFERER) as offerer, rtc.connection(Role.ANSWERER) as answerer:
-            offer = offerer.transport()
-            answer = msgspec.structs.replace(answerer.transport(answering=offer), fingerprint=bytes(32))
-            failed: list[Connection] = []
+    async with (
+        open_rtc(loopback_only=True) as rtc,
+        rtc.connection(Role.OFFERER) as offerer,
+        rtc.connection(Role.ANSWERER) as answerer,
+    ):
+        offer = offerer.transport()
+        answer = msgspec.structs.replace(answerer.transport(answering=offer), fingerprint=bytes(32))
+        failed: list[Connection] = []
 
-            async def attempt(connection: Connection, remote: Transport) -> None:
-                try:
-                    await connection.connect(remote, deadline=3)
-                except ConnectFailed:
-                    failed.append(connection)
+        async def attempt(connection: Connection, remote: Transport) -> None:
+            try:
+                await connection.connect(remote, deadline=3)
+            except ConnectFailed:
+                failed.append(connection)
 
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(attempt, offerer, answer)
-                nursery.start_soon(attempt, answerer, offer)
-            assert offerer in failed
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attempt, offerer, answer)
+            nursery.start_soon(attempt, answerer, offer)
+        assert offerer in failed
 
 
 async def test_connecting_to_nobody_fails_at_our_own_deadline() -> None:

@@ -167,7 +167,7 @@ def test_port_zero_and_a_ninth_candidate_are_refused_though_signed() -> None:
 
 
 def test_an_expired_offer_says_how_long_ago() -> None:
-    with pytest.raises(Expired, match="This offer expired 2 minutes ago. Ask for a new one"):
+    with pytest.raises(Expired, match=r"This offer expired 2 minutes ago\. Ask for a new one"):
         read(encode(offer()), now=NOW + 600 + 130)
 
 
