@@ -74,6 +74,7 @@ def create_file(path: str | Path, *, genesis: Genesis, me: MemberId) -> Opened:
         finally:
             os.close(directory)
         db = _connect(str(path))
+        _prepare_to_write(db)
         mark = Mark(mark_path(path))
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"The store {path} could not be made: {error}.") from error
@@ -89,6 +90,7 @@ def beside(path: Path) -> tuple[Path, ...]:
 
 def _filled(db: sqlite3.Connection, *, genesis: Genesis, me: MemberId, mark: Mark | None) -> Opened:
     rows = Rows(db, genesis.room_id())
+    _prepare_to_write(db)
     db.execute("BEGIN")
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     for statement in SCHEMA:
@@ -104,17 +106,15 @@ def _filled(db: sqlite3.Connection, *, genesis: Genesis, me: MemberId, mark: Mar
 
 def _connect(where: str, *, uri: bool = False) -> sqlite3.Connection:
     db = sqlite3.connect(where, uri=uri, isolation_level=None, check_same_thread=False, cached_statements=256)
-    try:
-        db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        if not uri:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            # What is deleted is overwritten: a body in the queue leaves no copy behind.
-            db.execute("PRAGMA secure_delete = ON")
-    except sqlite3.Error:
-        db.close()
-        raise
+    db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     return db
+
+
+def _prepare_to_write(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    # What is deleted is overwritten: a body in the queue leaves no copy behind.
+    db.execute("PRAGMA secure_delete = ON")
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
@@ -142,26 +142,25 @@ def open_file(
     """Open what is a store of this room and this member (where given), its contents not verified yet."""
     path = Path(path)
     _look_at(path)
-    mark = None
+    mark, db = None, None
     try:
         # The mark before the database: a node that writes meanwhile puts the database ahead, never behind.
-        if not read_only or mark_path(path).exists():
+        if mark_path(path).exists():
             mark = Mark(mark_path(path), read_only=read_only)
         db = _connect_to_read(path) if read_only else _connect(str(path))
-    except sqlite3.DatabaseError as error:
-        _close(None, mark)
-        raise StoreError(f"{path} cannot be read as a store: {error}.", where="database") from error
-    except OSError as error:
-        _close(None, mark)
-        raise StoreError(f"{path} cannot be opened: {error}.") from error
-    try:
         opened = _recognise(path, db, mark, room=room, me=me, verify=verify)
-        if opened.lost and not read_only:
-            # Said in the database too: the mark is overwritten as new transactions come.
-            opened.rows.put_counter("lost", opened.lost)
-    except sqlite3.Error as error:
+        if not read_only:
+            _prepare_to_write(db)
+            opened.mark = mark = mark or Mark(mark_path(path))
+            if opened.lost:
+                # Said in the database too: the mark is overwritten as new transactions come.
+                opened.rows.put_counter("lost", opened.lost)
+    except sqlite3.DatabaseError as error:
         _close(db, mark)
         raise StoreError(f"{path} cannot be read as a store: {error}.", where="database") from error
+    except OSError as error:
+        _close(db, mark)
+        raise StoreError(f"{path} cannot be opened: {error}.") from error
     except BaseException:
         _close(db, mark)
         raise

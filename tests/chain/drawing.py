@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from chain.block import Block, Body, Certificate, Dep, Head, Slot, block_checkpoint
-from chain.control import Admit, AdmissionRule, Approve, Control, Genesis, make_genesis, make_request
+from chain.control import AdmissionRule, Admit, Approve, Control, Genesis, make_genesis, make_request
 from chain.crypto import Ed25519Signer, ed25519_verify
 from chain.ids import Hash, MemberId, SlotId
 from chain.ledger import Tip, extend, genesis_tip
