@@ -30,7 +30,7 @@ _MAX_ASKING: Final = 64
 _MAX_GRANT: Final = 512
 _MAX_HINTS: Final = 4
 _MAX_HINT: Final = 200
-_PREFIX: Final = 6  # digits of an id that are enough to mean somebody
+_PREFIX: Final = 4  # digits of an id that are enough to mean somebody
 
 
 def introduction(invitation: Invitation, offer_hash: bytes) -> Introduction:
@@ -130,7 +130,8 @@ class Admission:
         if former is None and len(self._asking) >= _MAX_ASKING:
             del self._asking[next(iter(self._asking))]
         self._asking[who] = asks
-        if self._rule is AdmissionRule.AUTO and asks.motion is None and self._may_come_in(asks):
+        by_rule = self._rule is AdmissionRule.AUTO and asks.motion is None and who not in self._wanted
+        if by_rule and self._may_come_in(asks):
             self._want(asks.request)
         if former == asks:
             return None

@@ -116,7 +116,7 @@ class Home:
         return sorted(self._rooms(), key=lambda room: (room.name.casefold(), room.fingerprint))
 
     def room(self, wanted: str | None) -> RoomConfig:
-        """The room with this name, fingerprint or beginning of one (6 digits); None: the only one there is."""
+        """The room with this name, fingerprint or beginning of one (6 digits); None: the only one."""
         rooms = self.rooms()
         if wanted is None:
             found = rooms

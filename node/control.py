@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar, assert_never
@@ -55,7 +55,7 @@ _events: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 async def serve_control(
     node: NodeApi, path: Path, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Answer clients until cancelled. The caller holds the room's lock: a file that is there is a leftover."""
+    """Answer clients until cancelled. The caller holds the room's lock: a file that exists is left over."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
@@ -273,7 +273,7 @@ def _encode_call(call: AnyCall) -> bytes:
         raise NodeError("The message is not valid UTF-8.", "Send it as UTF-8 text.") from None
 
 
-async def _decoded(lines: Lines) -> AsyncIterator[AnyEvent]:
+async def _decoded(lines: Lines) -> AsyncGenerator[AnyEvent, None]:
     try:
         async for line in lines:
             if line.startswith(b'{"error"'):

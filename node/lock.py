@@ -18,7 +18,7 @@ class RoomLocked(NodeError):
         who = f"process {pid}" if pid else "another process"
         super().__init__(
             f"This room is already open in {who}.",
-            "Use that one (`pigeon chat` and `pigeon send` reach it), end it, or give --home another directory.",
+            "Use that one (`pigeon chat` and `send` reach it), end it, or give --home another directory.",
         )
         self.pid = pid
 

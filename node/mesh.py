@@ -93,7 +93,7 @@ class Mesh:
         return [place.line.rtt for place in self._places.values() if place.line.rtt is not None]
 
     def send(self, peer: MemberId, data: bytes) -> None:
-        """Queue one envelope, without waiting: a peer that takes nothing loses its line. Dropped without a line."""
+        """Queue one envelope, if there is a line; never waits: a peer that takes nothing loses it."""
         place = self._places.get(peer)
         if place is None:
             return

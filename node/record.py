@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class View:
-    """Turns stored items into events. Each index must be seen in order first, from 0 on; then again at will."""
+    """Turns stored items into events. Each index must be seen first in order, from 0; then at will."""
 
     def __init__(self, me: MemberId) -> None:
         self._me = me

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Final, assert_never
 
 import trio
-from chain.replica import Replica
 
 from chain.effects import (
     Asks,
@@ -36,6 +35,7 @@ from chain.effects import (
     SetTimer,
 )
 from chain.ids import MemberId
+from chain.replica import Replica
 from node.mesh import Mesh
 from node.shelf import Shelf
 
@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 MAX_INPUTS: Final = 512  # of one turn
 _LOGGED_FAULTS: Final = 256
+_LEAST_PAUSE: Final = 0.001  # seconds
 
 Notice = (
     Pending
@@ -81,6 +82,7 @@ class Runtime:
         self._faults = faults
         self._own: deque[Input] = deque()
         self._timer: float | None = None
+        self._turned = -math.inf
         self._round_trip = 0.0
 
     def add(self, item: Input) -> None:
@@ -102,7 +104,7 @@ class Runtime:
         inputs: list[Input] = []
         if not self._own:
             try:
-                with trio.move_on_at(math.inf if self._timer is None else self._timer):
+                with trio.move_on_at(self._wake_at()):
                     inputs.append(await self._inbox.receive())
             except trio.EndOfChannel:
                 return None
@@ -117,11 +119,16 @@ class Runtime:
                 break
         return inputs
 
+    def _wake_at(self) -> float:
+        """The timer; a little later when it lies in the past, so that nothing can make this loop spin."""
+        return math.inf if self._timer is None else max(self._timer, self._turned + _LEAST_PAUSE)
+
     async def _turn(self, inputs: list[Input]) -> None:
         self._measure(inputs)
         effects = self.replica.step(inputs, now=trio.current_time(), clock_ms=time.time_ns() // 1_000_000)
         for effect in effects:
             await self._carry_out(effect)
+        self._turned = trio.current_time()
         self._on_turn()
 
     async def _carry_out(self, effect: Effect) -> None:

@@ -81,7 +81,7 @@ class Shelf:
         """How many items can be read in a row from index 0."""
         return await self._do(self._store.complete_through)
 
-    async def proof_of_evidence(self, member: MemberId, kind: str) -> tuple[bytes, bytes] | None:
+    async def evidence(self, member: MemberId, kind: str) -> tuple[bytes, bytes] | None:
         """The two messages kept against a member."""
 
         def find() -> tuple[bytes, bytes] | None:

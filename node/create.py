@@ -1,0 +1,96 @@
+"""A new room of one, and reading the invitation to somebody else's."""
+
+import secrets
+import time
+from collections.abc import Sequence
+
+import trio
+
+from chain.control import MAX_NAME, MAX_NICK, AdmissionRule, is_plain_name, make_genesis
+from chain.crypto import Ed25519Signer
+from chain.ids import Hash, MemberId
+from node.config import DEFAULT_MAX_PEERS, MAX_VIA, VOTE_FILE, Home, RoomConfig, Rule, make_private_directory
+from node.disk import create_store
+from node.errors import UsageError
+from node.keys import create_key, load_or_create_key
+from signaling.carrier import carrier_from_spec
+from signaling.errors import SignalError
+from signaling.invitation import Invitation
+
+
+async def create_room(
+    home: Home,
+    *,
+    name: str,
+    nick: str,
+    rule: Rule = "ask",
+    via: Sequence[str],
+    max_peers: int = DEFAULT_MAX_PEERS,
+) -> RoomConfig:
+    """Found a room: its keys, store and settings are on disk when this returns. UsageError, NodeError."""
+    check_name(name, what="The room's name", limit=MAX_NAME)
+    check_name(nick, what="A nick", limit=MAX_NICK)
+    carriers = checked_carriers(via)
+    if any(room.name == name for room in home.rooms()):
+        raise UsageError(f"There is a room called {name!r} here already.", "Give the new one another name.")
+
+    def found() -> RoomConfig:
+        identity = load_or_create_key(home.identity_file, purpose="identity")
+        # The directory has the genesis's name, and that depends on the vote key: so the key comes first.
+        making = home.data / "rooms" / f".new-{secrets.token_hex(8)}"
+        make_private_directory(making)
+        vote = create_key(making / VOTE_FILE, purpose="vote")
+        genesis = make_genesis(
+            name=name,
+            rule=AdmissionRule(rule),
+            nonce=Hash(secrets.token_bytes(32)),
+            nick=nick,
+            identity=Ed25519Signer(bytes(identity)),
+            vote=Ed25519Signer(bytes(vote)),
+        )
+        fingerprint = genesis.room_id().hex()
+        making.rename(home.room_directory(fingerprint))
+        create_store(home, genesis, me=MemberId(bytes(identity.verify_key))).close()
+        room = RoomConfig(
+            name=name,
+            fingerprint=fingerprint,
+            nick=nick,
+            via=carriers,
+            rule=rule,
+            max_peers=max_peers,
+            created=time.time_ns() // 1_000_000,
+        )
+        home.save(room)
+        return room
+
+    return await trio.to_thread.run_sync(found)
+
+
+def read_invitation(token: str) -> Invitation:
+    """What a pasted invitation says; UsageError with what is wrong with it."""
+    try:
+        return Invitation.from_token(token, now=int(time.time()))
+    except SignalError as error:
+        raise UsageError(error.message, error.hint) from error
+
+
+def check_name(name: str, *, what: str, limit: int) -> None:
+    """UsageError for a nick or a room's name that the chain would refuse."""
+    if not is_plain_name(name, limit):
+        raise UsageError(
+            f"{what} must be 1 to {limit} printable characters without space around them.",
+            "Choose another one.",
+        )
+
+
+def checked_carriers(via: Sequence[str]) -> tuple[str, ...]:
+    """The specs in full ("dir:" with an absolute path), each once; UsageError for an unknown one."""
+    specs: dict[str, None] = {}
+    for spec in via:
+        try:
+            specs[carrier_from_spec(spec).spec] = None
+        except SignalError as error:
+            raise UsageError(error.message, error.hint) from error
+    if len(specs) > MAX_VIA:
+        raise UsageError(f"{len(specs)} carriers are too many.", f"Use at most {MAX_VIA}.")
+    return tuple(specs)

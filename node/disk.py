@@ -1,0 +1,74 @@
+"""The keys and the store of a room on disk, with their errors in words for people."""
+
+from typing import TYPE_CHECKING
+
+from nacl.signing import SigningKey
+
+from chain.crypto import ed25519_verify
+from chain.errors import ForeignStoreError, StoreError
+from chain.ids import MemberId, RoomId
+from node.config import Home
+from node.errors import KeyFileError, Mismatch, NodeError
+from node.keys import Purpose, load_key
+
+if TYPE_CHECKING:
+    from chain.control import Genesis
+    from chain.store import Store
+
+
+def identity_of(home: Home) -> SigningKey:
+    """Who this home is; NodeError without a usable key."""
+    return _there(home, purpose="identity", fingerprint="")
+
+
+def vote_key_of(home: Home, fingerprint: str) -> SigningKey:
+    """The key that signs in this room; NodeError without a usable one."""
+    return _there(home, purpose="vote", fingerprint=fingerprint)
+
+
+def _there(home: Home, *, purpose: Purpose, fingerprint: str) -> SigningKey:
+    path = home.vote_file(fingerprint) if fingerprint else home.identity_file
+    try:
+        return load_key(path, purpose=purpose)
+    except FileNotFoundError:
+        raise KeyFileError(
+            f"The key file {path} is missing.", "Restore it from a backup; nothing else can stand in for it."
+        ) from None
+
+
+def open_store(home: Home, fingerprint: str, *, read_only: bool = False) -> "Store":
+    """The room's verified store; Mismatch if it is another room's or member's, NodeError if damaged."""
+    from chain.store import Store
+
+    me = MemberId(bytes(identity_of(home).verify_key))
+    try:
+        return Store.open(
+            home.store_file(fingerprint),
+            room=RoomId(bytes.fromhex(fingerprint)),
+            me=me,
+            verify=ed25519_verify,
+            read_only=read_only,
+        )
+    except StoreError as error:
+        raise in_words(error) from error
+
+
+def create_store(home: Home, genesis: "Genesis", *, me: MemberId) -> "Store":
+    """A new store for this room; NodeError when there is one already or the disk refuses."""
+    from chain.store import Store
+
+    path = home.store_file(genesis.room_id().hex())
+    try:
+        return Store.create(path, genesis=genesis, me=me, verify=ed25519_verify)
+    except StoreError as error:
+        raise in_words(error) from error
+
+
+def in_words(error: BaseException) -> NodeError:
+    """What a user hears when the record cannot be read or written."""
+    if isinstance(error, ForeignStoreError):
+        return Mismatch(str(error), "Put the store back where it belongs, or use another --home.")
+    return NodeError(
+        str(error),
+        "`pigeon verify --store` lists what is damaged; restore a copy, or join again from another member.",
+    )

@@ -1,0 +1,189 @@
+"""A newcomer's way in: reach a member with the invitation, ask, and wait until the record names us.
+
+Until then nothing but epoch-final blocks is believed, and only as far as their signatures lead from the
+room's fingerprint (or the invitation's anchor) to a committee with us in it.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+import trio
+from nacl.signing import SigningKey
+
+from chain.codec import decode
+from chain.control import Anchor, Genesis, Request, Voucher, make_request
+from chain.crypto import Ed25519Signer, ed25519_verify
+from chain.effects import Arrived, Input, LinkDown, LinkUp, RoundTrip, Say, Unwant, Want
+from chain.errors import MalformedError
+from chain.ids import BlockId, MemberId, RoomId
+from chain.joiner import Joiner
+from chain.message import JoinRequest, pack
+from chain.records import KeepEpoch
+from node.bus import Bus
+from node.errors import Exit, NodeError, UsageError
+from node.events import NoticeEvent, WordsEvent
+from node.mesh import Mesh
+from signaling.invitation import Invitation, invitation_key
+
+logger = logging.getLogger(__name__)
+
+_ASK_AGAIN: Final = 5.0  # seconds; members push what is new, this is for when that was lost
+_MAX_PRESENT: Final = 4
+_MAX_GRANT: Final = 512
+_HINT: Final = "Join with another --as NICK or a new invitation, whichever it says."
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """What a newcomer begins its record from."""
+
+    genesis: Genesis
+    epochs: tuple[KeepEpoch, ...]
+
+
+class Newcomer:
+    """Takes the inbox until we are a member; the links it leaves go on as a member's."""
+
+    def __init__(
+        self,
+        *,
+        invitation: Invitation,
+        nick: str,
+        identity: SigningKey,
+        vote: SigningKey,
+        mesh: Mesh,
+        bus: Bus,
+        inbox: trio.MemoryReceiveChannel[Input],
+        faults: Counter[str],
+    ) -> None:
+        self._invitation = invitation
+        self._me = MemberId(bytes(identity.verify_key))
+        self._mesh = mesh
+        self._bus = bus
+        self._inbox = inbox
+        self._faults = faults
+        self._room = RoomId(invitation.room)
+        self._anchor = _anchor_of(invitation)
+        self._request = _make_request(invitation, nick=nick, identity=identity, vote=vote)
+        self._present: dict[bytes, None] = {}
+        self._joiners: dict[MemberId, Joiner] = {}
+
+    def wanted(self) -> set[bytes]:
+        """Whom to reach: the inviter, and whoever says in a lobby that it is there to be asked."""
+        linked: set[bytes] = set(self._mesh.linked())
+        return {self._invitation.inviter, *self._present} - linked - {self._me}
+
+    def on_presence(self, member: bytes) -> None:
+        """Somebody may be asked, whoever it is: what it says has to follow from the room's fingerprint."""
+        self._present.pop(member, None)
+        if len(self._present) >= _MAX_PRESENT:
+            del self._present[next(iter(self._present))]
+        self._present[member] = None
+
+    async def run(self) -> Admitted:
+        """Ask until admitted; never gives up by itself."""
+        look_at = trio.current_time() + _ASK_AGAIN
+        while True:
+            item: Input | None = None
+            with trio.move_on_at(look_at):
+                item = await self._inbox.receive()
+            if item is None:
+                look_at = trio.current_time() + _ASK_AGAIN
+                for peer, joiner in self._joiners.items():
+                    self._send(peer, joiner.start())
+                continue
+            admitted = self._take(item)
+            if admitted is not None:
+                return admitted
+
+    def _take(self, item: Input) -> Admitted | None:
+        match item:
+            case LinkUp(peer=peer):
+                self._joiners[peer] = Joiner(
+                    room=self._room, identity=self._me, anchor=self._anchor, verify=ed25519_verify
+                )
+                self._bus.publish(WordsEvent(member=peer.hex(), words=self._mesh.words(peer)))
+                self._send(peer, self._joiners[peer].start())
+                self._send(peer, pack([JoinRequest(self._request)]))
+                self._tell("Connected; waiting for the members to let us in.")
+            case LinkDown(peer=peer):
+                self._joiners.pop(peer, None)
+                self._tell("The connection ended; trying again.")
+            case Arrived(peer=peer, data=data):
+                return self._receive(peer, data)
+            case Say() | Want() | Unwant() | RoundTrip():
+                pass  # only members' nodes make these
+            case _:
+                assert_never(item)
+        return None
+
+    def _receive(self, peer: MemberId, data: bytes) -> Admitted | None:
+        joiner = self._joiners.get(peer)
+        if joiner is None:
+            return None
+        step = joiner.receive(data)
+        if step.fault is not None:
+            self._faults["join: lying peer"] += 1
+            logger.warning("%s: %s", peer.hex()[:8], step.fault)
+            self._present.pop(peer, None)
+            self._mesh.drop(peer)
+            self._tell(
+                f"What {peer.hex()[:8]} says does not follow from this room's fingerprint: {step.fault}."
+            )
+            return None
+        if step.refused is not None:
+            self._on_refusal(peer, step.refused, knows_room=joiner.genesis is not None)
+        self._send(peer, step.send)
+        if step.admitted is None:
+            return None
+        assert joiner.genesis is not None, "a walk begins with it"
+        return self._check(Admitted(joiner.genesis, step.admitted))
+
+    def _on_refusal(self, peer: MemberId, reason: str, *, knows_room: bool) -> None:
+        """Final if it comes from whom we were sent to, or from somebody in the room; else just noise."""
+        if peer == self._invitation.inviter or knows_room:
+            raise NodeError(f"The room refused the request: {reason}.", _HINT, exit_code=Exit.NO)
+        self._present.pop(peer, None)
+        self._mesh.drop(peer)
+
+    def _check(self, admitted: Admitted) -> Admitted:
+        committee = admitted.epochs[-1].final.next_committee
+        place = committee.place(self._me) if committee is not None else None
+        if committee is None or place is None or committee.members[place].vote_key != self._request.vote_key:
+            raise NodeError(
+                "This identity is a member of the room already, with a vote key that is not here.",
+                "Use the home it was admitted from, or another --home with a new identity.",
+                exit_code=Exit.MISMATCH,
+            )
+        return admitted
+
+    def _send(self, peer: MemberId, envelopes: Sequence[bytes]) -> None:
+        for envelope in envelopes:
+            self._mesh.send(peer, envelope)
+
+    def _tell(self, message: str) -> None:
+        self._bus.publish(NoticeEvent(message=message))
+
+
+def _anchor_of(invitation: Invitation) -> Anchor | None:
+    anchor = invitation.anchor
+    return None if anchor is None else Anchor(anchor.height, BlockId(anchor.id))
+
+
+def _make_request(invitation: Invitation, *, nick: str, identity: SigningKey, vote: SigningKey) -> Request:
+    try:
+        voucher = decode(invitation.grant, Voucher, limit=_MAX_GRANT)
+    except MalformedError:
+        raise UsageError("This invitation does not say who vouches for you.", "Ask for a new one.") from None
+    return make_request(
+        room=RoomId(invitation.room),
+        nick=nick,
+        identity=Ed25519Signer(bytes(identity)),
+        vote=Ed25519Signer(bytes(vote)),
+        voucher=voucher,
+        invitation=Ed25519Signer(bytes(invitation_key(invitation.secret))),
+        anchor=_anchor_of(invitation),
+    )

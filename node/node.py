@@ -1,0 +1,399 @@
+"""The running node: opens a room or joins one, serves it until the block ends, and leaves nothing behind."""
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import trio
+from nacl.signing import SigningKey
+
+from chain.control import MAX_NICK
+from chain.effects import Input
+from chain.errors import StoreError
+from chain.ids import MemberId
+from node.admission import introduction
+from node.api import MemberView
+from node.bus import Bus
+from node.config import Home, RoomConfig
+from node.connect import Introduction, rendezvous
+from node.control import serve_control
+from node.create import check_name, checked_carriers, create_room, read_invitation
+from node.disk import create_store, identity_of, in_words, open_store, vote_key_of
+from node.errors import NodeError, Unreachable
+from node.events import AdmittedEvent, AnyEvent, InviteEvent, RoomEvent, StatusEvent
+from node.joining import Admitted, Newcomer
+from node.keys import create_key, load_or_create_key
+from node.lock import room_lock
+from node.mesh import Line, Mesh
+from node.seat import Seat
+from node.webrtc import Rtc, open_rtc
+from signaling.carrier import Carrier, carrier_from_spec
+from signaling.errors import SignalError
+from signaling.invitation import Invitation
+from signaling.lobby import Lobby, LobbyProfile, LobbySession, keep_session
+
+if TYPE_CHECKING:
+    from chain.control import Genesis
+    from chain.store import Store
+
+__all__ = ["Node", "create_room", "open_node", "read_invitation"]
+
+_INBOX: Final = 64  # inputs; a link that brings more waits
+_FAREWELL: Final = 2.0  # seconds to hand peers what is queued for them
+_CLOSE: Final = 2.0  # seconds a carrier may take to clean up
+
+
+@asynccontextmanager
+async def open_node(
+    home: Home,
+    target: RoomConfig | Invitation,
+    *,
+    nick: str = "",
+    via: Sequence[str] = (),
+    loopback_only: bool = False,
+) -> AsyncIterator["Node"]:
+    """Run a node while the block lasts: of a room that is here, or as a newcomer with an invitation.
+
+    A newcomer's node is yielded at once: `wait_admitted()` says when it is a member, and it goes on as one
+    over the same links. An invitation to a room that is here already opens that room. `nick` is for
+    newcomers; `via` (carrier specs) replaces what the room remembers, or the invitation's hints.
+
+    Raises RoomLocked when another process has the room open, Mismatch for another's store, NodeError for what
+    else stands in the way. When the node fails later, the block is cancelled and the error raised from here.
+    """
+    node = Node(home, target, nick=nick, via=via, loopback_only=loopback_only)
+    with _one_error():
+        async with trio.open_nursery() as nursery:
+            await nursery.start(node._serve)
+            try:
+                yield node
+            finally:
+                node._stop.set()
+
+
+class Node:
+    """NodeApi, in this process; made by `open_node`."""
+
+    def __init__(
+        self,
+        home: Home,
+        target: RoomConfig | Invitation,
+        *,
+        nick: str,
+        via: Sequence[str],
+        loopback_only: bool,
+    ) -> None:
+        self.faults: Counter[str] = Counter()
+        """What peers, carriers and packets did wrong, counted."""
+        self._home = home
+        self._invitation = target if isinstance(target, Invitation) else None
+        self._config = target if isinstance(target, RoomConfig) else home.find(target.room.hex())
+        self._fingerprint = target.room.hex() if isinstance(target, Invitation) else target.fingerprint
+        self._loopback_only = loopback_only
+        self._nick = nick
+        self._via = checked_carriers(via)
+        if self._config is None:
+            check_name(nick, what="A nick", limit=MAX_NICK)
+            hints = self._invitation.carriers if self._invitation is not None else ()
+            self._via = self._via or checked_carriers(hints)
+        elif self._via and self._via != self._config.via:
+            self._config = msgspec.structs.replace(self._config, via=self._via)
+        else:
+            self._via = self._config.via
+        self._bus = Bus()
+        self._inbox = trio.open_memory_channel[Input](_INBOX)
+        self._mesh = Mesh(
+            inbox=self._inbox[0],
+            is_member=self._is_member,
+            on_change=self._on_change,
+            faults=self.faults,
+        )
+        self._opened: Seat | None = None
+        self._seat: Seat | None = None
+        self._newcomer: Newcomer | None = None
+        self._admitted = trio.Event()
+        self._stop = trio.Event()
+
+    # NodeApi
+
+    async def wait_admitted(self) -> RoomConfig:
+        """Until this node is a member (at once when it was one); the room's settings."""
+        await self._admitted.wait()
+        assert self._config is not None
+        return self._config
+
+    async def room(self) -> RoomEvent:
+        return self._seated().room()
+
+    async def say(self, text: str) -> str:
+        return await self._seated().say(text)
+
+    async def status(self) -> StatusEvent:
+        return self._seated().status()
+
+    async def who(self) -> list[MemberView]:
+        return await self._seated().who()
+
+    async def admit(self, who: str) -> MemberView:
+        return self._seated().admit(who)
+
+    async def invite(self) -> InviteEvent:
+        return await self._seated().invite(self._via)
+
+    @asynccontextmanager
+    async def events(self, *, since: int | None = None) -> AsyncIterator[AsyncIterator[AnyEvent]]:
+        if self._seat is not None:
+            async with self._seat.events(since=since) as events:
+                yield events
+            return
+        # A newcomer's subscriber gets all of the history as it arrives, after the `room` event.
+        with self._bus.subscribe() as subscription:
+            self._mesh.watch(True)
+            yield subscription
+
+    def _seated(self) -> Seat:
+        if self._seat is None:
+            raise Unreachable(
+                "This node has not been let into the room yet.", "Wait until the members have admitted it."
+            )
+        return self._seat
+
+    # what the parts ask
+
+    def _is_member(self, peer: MemberId) -> bool:
+        # A newcomer cannot tell yet: whoever it reached is worth a link.
+        return self._seat is None or self._seat.is_member(peer)
+
+    def _on_change(self, peer: MemberId, up: bool) -> None:
+        if self._seat is not None:
+            self._seat.on_link(peer, up)
+
+    def _wanted(self) -> set[bytes]:
+        if self._seat is not None:
+            members = {member.identity for member in self._seat.committee.members}
+            return set(members - self._mesh.linked() - {self._seat.me})
+        return self._newcomer.wanted() if self._newcomer is not None else set()
+
+    def _admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool:
+        return self._seat is not None and self._seat.admits(sender, shown, offer_hash)
+
+    def _introduce(self, offer_hash: bytes) -> Introduction:
+        assert self._invitation is not None
+        return introduction(self._invitation, offer_hash)
+
+    def _on_presence(self, member: bytes) -> None:
+        if self._seat is None and self._newcomer is not None:
+            self._newcomer.on_presence(member)
+
+    def _session(self) -> LobbySession:
+        assert self._seat is not None and self._config is not None
+        return LobbySession(
+            name=self._config.name,
+            url=self._config.fingerprint,
+            peers=self._seat.status().up,
+            max_peers=self._config.max_peers,
+        )
+
+    # life
+
+    async def _serve(self, *, task_status: "trio.TaskStatus[None]") -> None:
+        """Everything that runs. Once started it is ended by `_stop` only, so that it can say goodbye."""
+        with trio.CancelScope() as scope:
+            async with AsyncExitStack() as stack:
+                stack.enter_context(room_lock(self._home, self._fingerprint))
+                identity = self._load_identity()
+                stack.push_async_callback(self._close_seat)
+                store = await self._find_store(identity)
+                vote, fresh = self._load_vote_key(may_create=store is None)
+                if store is not None:
+                    await self._sit_down(store, identity=identity, vote=vote, restarted=True)
+                carriers = [carrier_from_spec(spec, faults=self.faults) for spec in self._via]
+                stack.push_async_callback(_close_carriers, carriers)
+                rtc = await stack.enter_async_context(
+                    open_rtc(loopback_only=self._loopback_only, faults=self.faults)
+                )
+                links: tuple[trio.MemorySendChannel[Line], trio.MemoryReceiveChannel[Line]]
+                links = trio.open_memory_channel(0)
+                if self._seat is None:
+                    assert self._invitation is not None
+                    self._newcomer = Newcomer(
+                        invitation=self._invitation,
+                        nick=self._nick,
+                        identity=identity,
+                        vote=vote,
+                        mesh=self._mesh,
+                        bus=self._bus,
+                        inbox=self._inbox[1],
+                        faults=self.faults,
+                    )
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(serve_control, self, self._home.socket_file(self._fingerprint))
+                    nursery.start_soon(self._live, identity, vote, not fresh)
+                    nursery.start_soon(self._mesh.run, links[1])
+                    nursery.start_soon(self._meet, rtc, carriers, identity, links[0])
+                    nursery.start_soon(self._show, carriers, identity)
+                    scope.shield = True
+                    task_status.started()
+                    await self._stop.wait()
+                    await self._mesh.drain(deadline=_FAREWELL)
+                    self._bus.end()
+                    nursery.cancel_scope.cancel()
+
+    async def _live(self, identity: SigningKey, vote: SigningKey, used_before: bool) -> None:
+        """First as a newcomer, if that is what we are, then as a member."""
+        if self._newcomer is not None:
+            admitted = await self._newcomer.run()
+            store = await self._begin_store(admitted, MemberId(bytes(identity.verify_key)))
+            await self._sit_down(store, identity=identity, vote=vote, restarted=used_before)
+            self._arrive()
+        assert self._seat is not None
+        await self._seat.run()
+
+    async def _meet(
+        self, rtc: Rtc, carriers: list[Carrier], identity: SigningKey, links: trio.MemorySendChannel[Line]
+    ) -> None:
+        await rendezvous(
+            rtc=rtc,
+            carriers=carriers,
+            identity=identity,
+            room=bytes.fromhex(self._fingerprint),
+            wanted=self._wanted,
+            admits=self._admits,
+            links=links,
+            introduce=self._introduce if self._newcomer is not None else None,
+            on_presence=self._on_presence,
+            host=lambda: self._seat is not None,
+            faults=self.faults,
+        )
+
+    async def _show(self, carriers: list[Carrier], identity: SigningKey) -> None:
+        """Where a carrier is a place too: that the room lives, and that we are of it."""
+        config = await self.wait_admitted()
+        profile = LobbyProfile(name=config.nick, created=config.created)
+        for carrier in carriers:
+            if isinstance(carrier, Lobby):
+                with suppress(SignalError):  # not worth more: the parcels show whether it works
+                    await carrier.publish_profile(bytes(identity.verify_key), profile)
+        await keep_session(carriers, self._session)
+
+    # keys and store
+
+    def _load_identity(self) -> SigningKey:
+        if self._invitation is not None:
+            return load_or_create_key(self._home.identity_file, purpose="identity")
+        return identity_of(self._home)
+
+    def _load_vote_key(self, *, may_create: bool) -> tuple[SigningKey, bool]:
+        """The key, and whether it was made just now and has signed nothing yet."""
+        path = self._home.vote_file(self._fingerprint)
+        if may_create and not path.exists():
+            return create_key(path, purpose="vote"), True
+        return vote_key_of(self._home, self._fingerprint), False
+
+    async def _find_store(self, identity: SigningKey) -> "Store | None":
+        """The room's store; None for a newcomer, also one killed before its first epoch was in it."""
+        if self._config is None and not self._home.store_file(self._fingerprint).exists():
+            return None
+        store = await trio.to_thread.run_sync(open_store, self._home, self._fingerprint)
+        me, tip = MemberId(bytes(identity.verify_key)), store.snapshot().tip
+        if self._config is None:
+            if tip.committee.place(me) is None:
+                store.close()
+                return None
+            self._config = self._settings_from(store.genesis)
+        return store
+
+    async def _begin_store(self, admitted: Admitted, me: MemberId) -> "Store":
+        def begin() -> "Store":
+            if self._home.store_file(self._fingerprint).exists():
+                store = open_store(self._home, self._fingerprint)
+            else:
+                store = create_store(self._home, admitted.genesis, me=me)
+            try:
+                store.apply(admitted.epochs)
+            except StoreError as error:
+                store.close()
+                raise in_words(error) from error
+            return store
+
+        self._config = self._settings_from(admitted.genesis)
+        return await trio.to_thread.run_sync(begin)
+
+    def _settings_from(self, genesis: "Genesis") -> RoomConfig:
+        return RoomConfig(
+            name=genesis.name,
+            fingerprint=self._fingerprint,
+            nick=self._nick,
+            via=self._via,
+            rule=genesis.rule.value,
+            created=time.time_ns() // 1_000_000,
+        )
+
+    async def _sit_down(
+        self, store: "Store", *, identity: SigningKey, vote: SigningKey, restarted: bool
+    ) -> None:
+        assert self._config is not None
+        seat = Seat(
+            config=self._config,
+            identity=identity,
+            vote=vote,
+            store=store,
+            restarted=restarted,
+            evidence=self._home.evidence_directory(self._fingerprint),
+            mesh=self._mesh,
+            bus=self._bus,
+            inbox=self._inbox,
+            faults=self.faults,
+        )
+        self._opened = seat
+        await seat.prepare()
+        self._home.save(self._config)
+        self._seat = seat
+        self._admitted.set()
+
+    def _arrive(self) -> None:
+        """Tell those who listened while we waited."""
+        assert self._seat is not None
+        room = self._seat.room()
+        self._bus.publish(room)
+        self._bus.publish(
+            AdmittedEvent(member=room.me, nick=room.nick, n=room.n, f=room.f, quorum=room.quorum)
+        )
+        for peer in sorted(self._mesh.linked()):
+            self._seat.on_link(peer, up=True)
+
+    async def _close_seat(self) -> None:
+        if self._opened is not None:
+            with trio.CancelScope(shield=True):
+                await self._opened.aclose()
+
+
+async def _close_carriers(carriers: list[Carrier]) -> None:
+    with trio.move_on_after(_CLOSE, shield=True):
+        for carrier in carriers:
+            with suppress(SignalError):  # the folder may be gone
+                await carrier.aclose()
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    """One error that ended a node comes out as itself and not as the group it was in."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        ours = [error for error in _leaves(group) if not isinstance(error, trio.Cancelled)]
+        known = [error for error in ours if isinstance(error, NodeError)]
+        if known or len(ours) == 1:
+            raise (known or ours)[0] from None
+        raise
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
