@@ -221,10 +221,14 @@ class Ordering:
         block = self.blocks.get(block_id)
         if block is None:
             for peer in self.box.sources.get(block_id, []):
-                if (peer, block_id) not in self._asked_blocks:
+                if peer in self.epoch.out.linked and (peer, block_id) not in self._asked_blocks:
                     self._asked_blocks.add((peer, block_id))
                     self.epoch.out.to(peer, PullBlock(self.height, block_id))
         return block
+
+    def forget_asked(self, peer: MemberId) -> None:
+        """The link is gone: what was asked over it may be asked again."""
+        self._asked_blocks = {asked for asked in self._asked_blocks if asked[0] != peer}
 
     def _enter(self) -> bool:
         round_ = self.box.round_to_enter(self.proposals.values())

@@ -347,6 +347,7 @@ class Replica:
         self.fetch.forget(peer)
         self._history_fetch.forget(peer)
         self.broadcast.forget_asked(peer)
+        self.ordering.forget_asked(peer)
         self.desk.guest_left(peer)
         self._committee_links()
         self._tell_ordering_who_is_up()
@@ -373,6 +374,7 @@ class Replica:
         place = self.tip.committee.place(peer)
         if hello.height > self.tip.height or hello.epoch > self.tip.epoch:
             self.fetch.claim(peer, hello.height)
+            self._behind = True
             if place is not None:
                 self._lists[peer] = frozenset(hello.linked)
         elif (hello.height, hello.block) != (self.tip.height, self.tip.block):
@@ -447,7 +449,7 @@ class Replica:
             self._behind = False
             self._reconsider_signing()
             for peer in sorted(self.out.members):
-                self._hello(peer, reply=self._recovering)
+                self._hello(peer, reply=True)
         self._behind = behind
         return self.fetch.pursue(self.tip.height + 1, now=self._now) if behind else None
 

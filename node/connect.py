@@ -19,9 +19,11 @@ import trio
 from nacl.signing import SigningKey
 
 from node.errors import ConnectFailed
+from node.greet import greet
 from node.link import ChannelClosed, Link
+from node.post import Post
 from node.webrtc import CONNECT_DEADLINE, Connection, Rtc
-from signaling.carrier import PRESENCE_KEY, Carrier, Parcel, ParcelKind
+from signaling.carrier import Carrier, Parcel, ParcelKind
 from signaling.description import (
     Answer,
     Identity,
@@ -37,15 +39,12 @@ from signaling.description import (
 )
 from signaling.envelope import (
     Envelope,
-    Presence,
     open_envelope,
     open_presence,
     parcel_key,
-    presence_parcel,
-    seal_envelope,
 )
 from signaling.errors import Expired, NotForUs, SignalError
-from signaling.handshake import Binding, Failed, Handshake, Proven, Role, Send
+from signaling.handshake import Role
 
 logger = logging.getLogger(__name__)
 _K = TypeVar("_K")
@@ -59,11 +58,8 @@ _MAX_REMEMBERED: Final = 8192
 _GLARE_PATIENCE: Final = 25.0  # longer than a connect deadline: by then the lower's offer is known to be dead
 _ANSWER_EVERY: Final = 0.5  # seconds between answers to one sender
 _ADMISSION_RETRY: Final = 1.0  # an ADMIT may be on its way to us
-_HANDSHAKE_DEADLINE: Final = 10.0
-_WITHDRAW_DEADLINE: Final = 2.0
 _RETRY: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after so many failures in a row
 _LISTEN_FIRST: Final = 1.0  # before we call ourselves the lobby's host
-_PUBLISH_RETRY: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +132,6 @@ class _Attempt:
     answer: Answer | None = None
     answered: trio.Event = field(default_factory=trio.Event)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    placed: list[tuple[ParcelKind, bytes]] = field(default_factory=list)
 
 
 @dataclass
@@ -174,9 +169,7 @@ class _Rendezvous:
         self._failures: Counter[Identity] = Counter()
         self._not_before: dict[Identity, float] = {}
         self._answered_at: OrderedDict[Identity, float] = OrderedDict()
-        self._published: dict[bytes, _Attempt] = {}
-        self._swept: set[Identity] = set()
-        self._presence: Presence | None = None
+        self._post = Post(self.carriers, key=self.key, room=self.room, faults=self.faults)
 
     async def run(self) -> None:
         try:
@@ -187,8 +180,7 @@ class _Rendezvous:
                     nursery.start_soon(self._read, carrier)
                 await self._keep()
         finally:
-            if self._presence is not None and self._presence.sender == self.me:
-                await self._withdraw(ParcelKind.PRESENCE, PRESENCE_KEY)
+            await self._post.be_absent()
 
     async def _keep(self) -> None:
         """Every tick: offers to whom we want, answers that had to wait, our presence."""
@@ -207,8 +199,8 @@ class _Rendezvous:
             for deferred in list(self._deferred.values()):
                 if deferred.not_before <= now:
                     self._consider(deferred.offer, deferred.introduction)
-            if now - began >= _LISTEN_FIRST:
-                await self._be_present()
+            if now - began >= _LISTEN_FIRST and self.host():
+                await self._post.be_present(life=self.offer_life)
             await trio.sleep(_TICK)
 
     # what comes in
@@ -237,12 +229,12 @@ class _Rendezvous:
         now = int(time.time())
         if parcel.kind is ParcelKind.PRESENCE:
             presence = open_presence(parcel.payload, room=self.room, now=now)
-            self._presence = presence
+            self._post.saw_presence(presence)
             if presence.sender != self.me and self.on_presence is not None:
                 self.on_presence(presence.sender)
             return
-        if parcel.key in self._published:
-            return  # our own
+        if self._post.is_ours(parcel.key):
+            return
         envelope = open_envelope(parcel.payload, key=self.key)
         if parcel.kind is ParcelKind.ANSWER:
             self._take_answer(envelope, now=now)
@@ -323,7 +315,7 @@ class _Rendezvous:
                         link = await self._offer(attempt, connection)
                     else:
                         link = await self._answer(attempt, connection)
-                    await self._take_back(attempt)
+                    await self._post.take_back(attempt)
                     if link is not None:
                         await self._host_link(link, attempt)
         except* (ConnectFailed, ChannelClosed) as failed:
@@ -331,7 +323,7 @@ class _Rendezvous:
             self.faults["connect: failed"] += 1
             logger.info("no link to %s: %s", attempt.peer.hex()[:8], "; ".join(map(str, failed.exceptions)))
         finally:
-            await self._take_back(attempt)
+            await self._post.take_back(attempt)
             self._end(attempt)
 
     async def _offer(self, attempt: _Attempt, connection: Connection) -> Link | None:
@@ -348,18 +340,16 @@ class _Rendezvous:
         envelope = Envelope(encode(offer))
         if introduction is not None:
             envelope = Envelope(encode(offer), introduction.grant, introduction.proof)
-        if attempt.peer not in self._swept:  # an answer of a former life of ours
-            self._swept.add(attempt.peer)
-            await self._withdraw(ParcelKind.ANSWER, self._place(ParcelKind.ANSWER, attempt.peer))
+        await self._post.sweep(attempt.peer)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._publish, attempt, ParcelKind.OFFER, envelope)
+            nursery.start_soon(self._leave, attempt, ParcelKind.OFFER, envelope)
             with trio.move_on_after(self.offer_life * 0.8):  # renewed before it expires
                 await attempt.answered.wait()
             nursery.cancel_scope.cancel()
         if attempt.answer is None:
             return None
         await connection.connect(attempt.answer.transport, deadline=self.connect_deadline)
-        return await self._prove(connection, offer, attempt.answer)
+        return await greet(connection, key=self.key, offer=offer, answer=attempt.answer, faults=self.faults)
 
     async def _answer(self, attempt: _Attempt, connection: Connection) -> Link:
         offer = attempt.offer
@@ -367,44 +357,13 @@ class _Rendezvous:
         transport = connection.transport(answering=offer.transport)
         answer = make_answer(key=self.key, offer=offer, issued=int(time.time()), transport=transport)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._publish, attempt, ParcelKind.ANSWER, Envelope(encode(answer)))
+            nursery.start_soon(self._leave, attempt, ParcelKind.ANSWER, Envelope(encode(answer)))
             await connection.connect(offer.transport, deadline=self.connect_deadline)
             nursery.cancel_scope.cancel()
-        return await self._prove(connection, offer, answer)
+        return await greet(connection, key=self.key, offer=offer, answer=answer, faults=self.faults)
 
-    async def _prove(self, connection: Connection, offer: Offer, answer: Answer) -> Link:
-        binding = Binding(
-            offerer=offer.sender,
-            answerer=answer.sender,
-            offer_hash=offer.hash,
-            answer_hash=answer.hash,
-            exporter=connection.exporter(),
-        )
-        machine = Handshake(
-            key=self.key, role=connection.role, binding=binding, nonce=secrets.token_bytes(32)
-        )
-        effects = machine.start()
-        with trio.move_on_after(_HANDSHAKE_DEADLINE):
-            while True:
-                for effect in effects:
-                    match effect:
-                        case Send(message):
-                            await connection.send(message)
-                        case Failed(reason):
-                            self.faults["handshake: failed"] += 1
-                            raise ConnectFailed(
-                                f"The other end is not who it says: {reason}.", "Do not trust this carrier."
-                            )
-                        case Proven(peer, words):
-                            return Link(
-                                connection,
-                                peer=peer,
-                                words=words,
-                                initiator=connection.role is Role.OFFERER,
-                                faults=self.faults,
-                            )
-                effects = machine.receive(await connection.receive())
-        raise ConnectFailed("The other end never proved who it is.", "Try again.")
+    async def _leave(self, attempt: _Attempt, kind: ParcelKind, envelope: Envelope) -> None:
+        await self._post.leave(envelope, kind=kind, to=attempt.peer, owner=attempt)
 
     async def _host_link(self, link: Link, attempt: _Attempt) -> None:
         self._failures.pop(attempt.peer, None)
@@ -433,66 +392,6 @@ class _Rendezvous:
             wait = _RETRY[min(self._failures[attempt.peer], len(_RETRY) - 1)]
             _forget_past(self._not_before)
             self._not_before[attempt.peer] = trio.current_time() + wait
-
-    # what goes out
-
-    def _place(self, kind: ParcelKind, peer: Identity) -> bytes:
-        return parcel_key(kind, room=self.room, sender=self.me, recipient=peer)
-
-    async def _publish(self, attempt: _Attempt, kind: ParcelKind, envelope: Envelope) -> None:
-        """Leave the parcel with every carrier, trying again with those that are away."""
-        parcel = seal_envelope(envelope, kind=kind, room=self.room, sender=self.me, to=attempt.peer)
-        self._published[parcel.key] = attempt
-        attempt.placed.append((kind, parcel.key))
-
-        async def leave_with(carrier: Carrier) -> None:
-            while True:
-                try:
-                    await carrier.send(parcel)
-                    return
-                except SignalError as error:
-                    self.faults["carrier: send failed"] += 1
-                    logger.warning("%s: %s", carrier.spec, error)
-                    await trio.sleep(_PUBLISH_RETRY)
-
-        async with trio.open_nursery() as nursery:
-            for carrier in self.carriers:
-                nursery.start_soon(leave_with, carrier)
-
-    async def _take_back(self, attempt: _Attempt) -> None:
-        """Withdraw what the attempt published, unless a later attempt has put its own there."""
-        placed, attempt.placed = attempt.placed, []
-        for kind, key in placed:
-            if self._published.get(key) is attempt:
-                await self._withdraw(kind, key)
-                if self._published.get(key) is attempt:
-                    del self._published[key]
-
-    async def _withdraw(self, kind: ParcelKind, key: bytes) -> None:
-        with trio.move_on_after(_WITHDRAW_DEADLINE, shield=True):
-            for carrier in self.carriers:
-                try:
-                    await carrier.withdraw(kind, key)
-                except SignalError as error:
-                    self.faults["carrier: withdraw failed"] += 1
-                    logger.warning("%s: %s", carrier.spec, error)
-
-    async def _be_present(self) -> None:
-        """Be the lobby's host when there is none, or refresh our own entry."""
-        now, life = int(time.time()), math.ceil(self.offer_life)
-        if not self.host():
-            return
-        present = self._presence
-        if present is not None and present.expires - now > (life // 2 if present.sender == self.me else 0):
-            return
-        parcel = presence_parcel(key=self.key, room=self.room, issued=now, life=life)
-        self._presence = Presence(self.me, now, now + life)
-        for carrier in self.carriers:
-            try:
-                await carrier.send(parcel)
-            except SignalError as error:
-                self.faults["carrier: send failed"] += 1
-                logger.warning("%s: %s", carrier.spec, error)
 
 
 def _remember(table: "OrderedDict[_K, _V]", key: _K, value: _V, *, limit: int) -> None:

@@ -18,20 +18,19 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import trio
 
 from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, Parcel, ParcelKind
 from signaling.errors import CarrierError
+from signaling.lobby import LobbyProfile, LobbySession
 from signaling.seal import BUCKET
 
 logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-HEARTBEAT: Final = 300.0  # seconds between writes of session.json
-STALE_AFTER: Final = 600.0
 _POLL: Final = 0.25  # no inotify: synced and network drives do not have it
 _RESCAN: Final = 2.0  # some drives change a file without touching the folder's time
 _MAX_SEEN: Final = 200_000  # about 20 MB when somebody fills the folder
@@ -44,32 +43,6 @@ _PARCEL: Final = re.compile(r"([0-9a-f]{64})\.(offer|answer)\.bin")
 _TEMPORARY: Final = re.compile(r"\.pigeon-[0-9a-f]{16}\.tmp")
 _PRESENCE: Final = "host.offer.bin"
 _OURS: Final = frozenset({"session.json", "profile"})
-
-_Name = Annotated[str, msgspec.Meta(max_length=256)]
-_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
-
-
-class LobbySession(msgspec.Struct, frozen=True, kw_only=True):
-    """session.json: what anyone who sees the folder may know of the room. `url` is the room's fingerprint."""
-
-    name: _Name
-    url: _Name
-    last_update: _Count = 0  # milliseconds since 1970, filled in when written
-    peers: _Count = 0
-    max_peers: _Count = 0
-    protected: bool = False
-
-    def is_stale(self, *, now: float) -> bool:
-        """Whether nobody has refreshed it for ten minutes; `now` in Unix seconds."""
-        return now - self.last_update / 1000 > STALE_AFTER
-
-
-class LobbyProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """profile/<member>.json; `friends` are room fingerprints with carrier hints."""
-
-    name: _Name
-    created: _Count = 0
-    friends: Annotated[tuple[_Name, ...], msgspec.Meta(max_length=64)] = ()
 
 
 class DirectoryCarrier:
@@ -107,7 +80,7 @@ class DirectoryCarrier:
                     await _in_thread(_remove, self._path, name, written)
 
     async def publish_session(self, session: LobbySession) -> None:
-        """Write session.json with the time of now; call it every HEARTBEAT and when a number changes."""
+        """Write session.json with the time of now."""
         stamped = msgspec.structs.replace(session, last_update=int(time.time() * 1000))
         await _in_thread(_write, self._path, "session.json", msgspec.json.encode(stamped))
 

@@ -10,8 +10,9 @@ import pytest
 import trio
 
 from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, Parcel, ParcelKind, carrier_from_spec
-from signaling.directory import DirectoryCarrier, LobbyProfile, LobbySession
+from signaling.directory import DirectoryCarrier
 from signaling.errors import CarrierError
+from signaling.lobby import Lobby, LobbyProfile, LobbySession, keep_session
 from signaling.seal import BUCKET
 
 
@@ -74,6 +75,21 @@ async def test_session_and_profile_are_json_beside_the_parcels(tmp_path: Path) -
     assert found.is_stale(now=found.last_update / 1000 + 601)
     await carrier.publish_profile(b"m" * 32, LobbyProfile(name="ann", created=1))
     assert (tmp_path / "profile" / f"{(b'm' * 32).hex()}.json").is_file()
+
+
+async def test_the_session_is_kept_true_with_one_write_a_change(tmp_path: Path) -> None:
+    carrier = DirectoryCarrier(str(tmp_path))
+    assert isinstance(carrier, Lobby)
+    peers = 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            keep_session, [carrier], lambda: LobbySession(name="team", url="ab" * 32, peers=peers)
+        )
+        for peers in (1, 2):
+            with trio.fail_after(5):
+                while (found := await carrier.read_session()) is None or found.peers != peers:
+                    await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_session_that_is_no_session_is_counted_not_raised(tmp_path: Path) -> None:

@@ -12,10 +12,15 @@ def check_liveness(world: World) -> None:
     lost = [said for said in world.properties.spoken.values() if _is_owed(said.pending, said.honest)]
     unordered = [said for said in lost if said.ordered != 1]
     if unordered:
-        raise Violation(f"{len(unordered)} of {len(lost)} promised messages are not ordered")
+        whose = ", ".join(f"{name_of(world, said.author)} {said.uuid.hex()[:8]}" for said in unordered)
+        raise Violation(f"{len(unordered)} of {len(lost)} promised messages are not ordered: {whose}")
     behind = {node.name: heights for node in honest(world) if (heights := _missing(world, node))}
     if behind:
         raise Violation(f"not everybody has every block: {behind}")
+
+
+def name_of(world: World, member: MemberId) -> str:
+    return next(node.name for node in world.nodes if node.id == member)
 
 
 def _is_owed(pending: bool, honest_author: bool) -> bool:
