@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import assert_never
 
-from chain.replica import Replica
-
 from chain.block import Body
 from chain.effects import (
     Arrived,
@@ -38,6 +36,7 @@ from chain.effects import (
 from chain.ids import MemberId
 from chain.message import ENVELOPE_TARGET, Message, pack
 from chain.records import Record
+from chain.replica import Replica
 from chain.store import Store
 from tests.simulation.keys import HASHED, Scheme
 from tests.simulation.machine import Link, Node
@@ -365,7 +364,6 @@ class World:
     def _send(self, node: Node, peer: MemberId, data: bytes) -> None:
         link = node.links.get(peer)
         if link is None:
-            if __import__("os").environ.get("LOOSE"): return
             raise Violation(f"{node} sends to {self._name(peer)} without a link")
         self.envelopes += 1
         self.bytes += len(data)
