@@ -94,7 +94,8 @@ async def rendezvous(
     """Run until cancelled; every link made comes out of `links` and lives in here: cancelling cuts them all.
 
     - wanted(): identities we want a link with and have none; asked every 0.25 s.
-    - admits(sender, introduction, offer_hash): may it be answered? Asked again while its offer lives.
+    - admits(sender, introduction, offer_hash): may it be answered? Asked again every second while its offer
+      lives. It sees what a stranger wrote: it answers False to bad bytes, and must not raise.
     - introduce(offer_hash): a newcomer's introduction; None for members.
     - on_presence(identity): somebody says in the lobby that it may be asked.
     - host(): whether we may be that somebody (a member may, a newcomer may not).
@@ -178,13 +179,13 @@ class _Rendezvous:
                 self._nursery = nursery
                 for carrier in self.carriers:
                     nursery.start_soon(self._read, carrier)
+                nursery.start_soon(self._be_present)
                 await self._keep()
         finally:
             await self._post.be_absent()
 
     async def _keep(self) -> None:
-        """Every tick: offers to whom we want, answers that had to wait, our presence."""
-        began = trio.current_time()
+        """Every tick: offers to whom we want, answers that had to wait."""
         while True:
             now = trio.current_time()
             wanted = {Identity(peer) for peer in self.wanted()} - {self.me}
@@ -199,9 +200,15 @@ class _Rendezvous:
             for deferred in list(self._deferred.values()):
                 if deferred.not_before <= now:
                     self._consider(deferred.offer, deferred.introduction)
-            if now - began >= _LISTEN_FIRST and self.host():
-                await self._post.be_present(life=self.offer_life)
             await trio.sleep(_TICK)
+
+    async def _be_present(self) -> None:
+        """Be the lobby's host when nobody is; in a task of its own, for a drive may be slow."""
+        await trio.sleep(_LISTEN_FIRST)
+        while True:
+            if self.host():
+                await self._post.be_present(life=self.offer_life)
+            await trio.sleep(_LISTEN_FIRST)
 
     # what comes in
 

@@ -73,10 +73,10 @@ class Post:
         if known is not None and known.expires - now > (seconds // 2 if known.sender == self._me else 0):
             return
         parcel = presence_parcel(key=self._key, room=self._room, issued=now, life=seconds)
-        self._presence = Presence(self._me, now, now + seconds)
         for carrier in self._carriers:
             try:
                 await carrier.send(parcel)
+                self._presence = Presence(self._me, now, now + seconds)
             except SignalError as error:
                 self._complain("send", carrier, error)
 

@@ -38,6 +38,7 @@ _MAX_INBOX: Final = 4 << 20  # bytes; a link's window is half of it, so only who
 _MAX_INBOX_COUNT: Final = 65_536
 _MAX_EARLY_DATAGRAMS: Final = 256
 _MAX_DATAGRAMS: Final = 8192
+_MAX_REASSEMBLY: Final = 4096  # chunks: the receive window in full packets, four times over
 _MAX_SACK_SPAN: Final = 1 << 14
 _SCTP_PORT: Final = 5000
 _MAX_SCTP_MESSAGE: Final = 65_536
@@ -374,8 +375,13 @@ def _aiortc() -> SimpleNamespace:
             await super()._receive(stream_id, pp_id, data)
 
         async def _receive_data_chunk(self, chunk: Any) -> None:
+            if chunk.stream_id != 0:
+                self._on_fault("text or another channel on a link")
+                return
             await super()._receive_data_chunk(chunk)
-            if self._advertised_rwnd < 0:  # an endless message is kept whole in memory
+            # An endless message is kept whole in memory, and each chunk is sorted in by walking all of it.
+            waiting = len(self._get_inbound_stream(0).reassembly)
+            if self._advertised_rwnd < 0 or waiting > _MAX_REASSEMBLY:
                 self._on_fault("more than the receive window")
 
         async def _receive_sack_chunk(self, chunk: Any) -> None:
