@@ -20,7 +20,7 @@ from chain.effects import Arrived, Input, LinkDown, LinkUp, RoundTrip, Say, Unwa
 from chain.errors import MalformedError
 from chain.ids import BlockId, MemberId, RoomId
 from chain.joiner import Joiner
-from chain.message import JoinRequest, pack
+from chain.message import Hello, JoinRequest, pack, unpack
 from chain.records import KeepEpoch
 from node.bus import Bus
 from node.errors import Exit, NodeError, UsageError
@@ -42,6 +42,8 @@ class Admitted:
 
     genesis: Genesis
     epochs: tuple[KeepEpoch, ...]
+    heard: tuple[Arrived, ...]
+    """The last HELLO of each linked peer. It is said once, so the member has to hear it too."""
 
 
 class Newcomer:
@@ -70,6 +72,7 @@ class Newcomer:
         self._request = _make_request(invitation, nick=nick, identity=identity, vote=vote)
         self._present: dict[bytes, None] = {}
         self._joiners: dict[MemberId, Joiner] = {}
+        self._hellos: dict[MemberId, Arrived] = {}
 
     def wanted(self) -> set[bytes]:
         """Whom to reach: the inviter, and whoever says in a lobby that it is there to be asked."""
@@ -111,8 +114,11 @@ class Newcomer:
                 self._tell("Connected; waiting for the members to let us in.")
             case LinkDown(peer=peer):
                 self._joiners.pop(peer, None)
+                self._hellos.pop(peer, None)
                 self._tell("The connection ended; trying again.")
             case Arrived(peer=peer, data=data):
+                if peer in self._joiners and _says_hello(data):
+                    self._hellos[peer] = item
                 return self._receive(peer, data)
             case Say() | Want() | Unwant() | RoundTrip():
                 pass  # only members' nodes make these
@@ -140,7 +146,7 @@ class Newcomer:
         if step.admitted is None:
             return None
         assert joiner.genesis is not None, "a walk begins with it"
-        return self._check(Admitted(joiner.genesis, step.admitted))
+        return self._check(Admitted(joiner.genesis, step.admitted, tuple(self._hellos.values())))
 
     def _on_refusal(self, peer: MemberId, reason: str, *, knows_room: bool) -> None:
         """Final if it comes from whom we were sent to, or from somebody in the room; else just noise."""
@@ -166,6 +172,13 @@ class Newcomer:
 
     def _tell(self, message: str) -> None:
         self._bus.publish(NoticeEvent(message=message))
+
+
+def _says_hello(data: bytes) -> bool:
+    try:
+        return any(isinstance(message, Hello) for message in unpack(data))
+    except MalformedError:
+        return False
 
 
 def _anchor_of(invitation: Invitation) -> Anchor | None:

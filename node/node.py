@@ -11,7 +11,7 @@ import trio
 from nacl.signing import SigningKey
 
 from chain.control import MAX_NICK
-from chain.effects import Input
+from chain.effects import Arrived, Input
 from chain.errors import StoreError
 from chain.ids import MemberId
 from node.admission import introduction
@@ -244,13 +244,15 @@ class Node:
 
     async def _live(self, identity: SigningKey, vote: SigningKey, used_before: bool) -> None:
         """First as a newcomer, if that is what we are, then as a member."""
+        heard: tuple[Arrived, ...] = ()
         if self._newcomer is not None:
             admitted = await self._newcomer.run()
             store = await self._begin_store(admitted, MemberId(bytes(identity.verify_key)))
             await self._sit_down(store, identity=identity, vote=vote, restarted=used_before)
             self._arrive()
+            heard = admitted.heard
         assert self._seat is not None
-        await self._seat.run()
+        await self._seat.run(heard)
 
     async def _meet(
         self, rtc: Rtc, carriers: list[Carrier], identity: SigningKey, links: trio.MemorySendChannel[Line]

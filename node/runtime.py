@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, assert_never
 
 import trio
@@ -89,9 +89,10 @@ class Runtime:
         """Have this taken with the next turn; does not wake a runtime that waits for its inbox."""
         self._own.append(item)
 
-    async def run(self) -> None:
-        """Step until the inbox is closed; every peer linked now is introduced first."""
+    async def run(self, heard: Sequence[Input] = ()) -> None:
+        """Step until the inbox is closed; first every peer linked now, and what was heard from them."""
         self._own.extend(LinkUp(peer) for peer in sorted(self._mesh.linked()))
+        self._own.extend(heard)
         await self._turn([])  # what a restart has to say
         while True:
             inputs = await self._gather()

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, assert_never
@@ -168,11 +168,11 @@ class Seat:
                 return
             self._published = after
 
-    async def run(self) -> None:
-        """Until cancelled; NodeError when the disk fails."""
+    async def run(self, heard: Sequence[Input] = ()) -> None:
+        """Until cancelled; NodeError when the disk fails. `heard`: what linked peers said before."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._runtime.run)
+                nursery.start_soon(self._runtime.run, heard)
                 nursery.start_soon(self._publish)
         except* StoreError as errors:
             raise in_words(errors.exceptions[0]) from errors
