@@ -86,6 +86,12 @@ class Child:
                 await self._news.park()
         raise self.failed(f"within {within:g} s only {len(found)} of {count} `{kind}` events came")
 
+    async def wait_for_events(self, count: int, *, within: float) -> None:
+        """Until it has said so many things in all, or has nothing to say for `within` seconds."""
+        with trio.move_on_after(within):
+            while len(self.events) < count and not self._ended:
+                await self._news.park()
+
     async def wait(self, *, within: float) -> int:
         """Its exit code, once everything it said was read."""
         with trio.move_on_after(within):

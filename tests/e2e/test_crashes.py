@@ -1,0 +1,47 @@
+"""kill -9 at any moment: nothing that was shown is lost, and nobody contradicts anybody."""
+
+import random
+from pathlib import Path
+
+from console.children import Child, Event, family
+from tests.e2e.homes import NAMES, PATIENCE, Homes, one_log
+
+ROUNDS = 5
+
+
+def shown(nodes: list[Child], kind: str) -> list[Event]:
+    return [event for node in nodes for event in node.events if event["event"] == kind]
+
+
+async def test_killing_any_node_at_any_moment_loses_nothing_that_was_shown(tmp_path: Path) -> None:
+    dice = random.Random(20261120)
+    async with family() as children:
+        homes = Homes(children, tmp_path)
+        await homes.grow(4)
+        killed: list[Child] = []
+        for number in range(ROUNDS):
+            victim = dice.choice(NAMES)
+            for name, node in homes.nodes.items():
+                for each in range(dice.randrange(1, 4)):
+                    await node.say(f"{name} {number}.{each}")
+            # At any moment: after it has shown so many more events, pending, delivered and final alike.
+            node = homes.nodes[victim]
+            await node.wait_for_events(len(node.events) + dice.randrange(6), within=PATIENCE)
+            killed.append(await homes.kill(victim))
+            for name, node in homes.nodes.items():
+                await node.say(f"{name} {number} without {victim}")
+            await homes.start(victim, "chat")
+            await homes.nodes[victim].say(f"{victim} {number} back")
+            await homes.everyone_sees({f"{victim} {number} back"})
+        everyone = [*killed, *homes.nodes.values()]
+        await homes.everyone_sees({event["text"] for event in shown(everyone, "pending")}, among=())
+        log = await one_log(homes, NAMES)
+        ids = [event["id"] for event in log]
+        assert len(set(ids)) == len(ids), "nothing is said twice"
+        assert {event["id"] for event in shown(everyone, "pending")} <= set(ids)
+        places = {event["id"]: (event["index"], event["height"], event["text"]) for event in log}
+        for event in shown(everyone, "final"):
+            assert places[event["id"]] == (event["index"], event["height"], event["text"])
+        for name in NAMES:
+            code, (verdict,), _ = await homes.run(name, "verify", "--store")
+            assert (code, verdict["ok"]) == (0, True)
