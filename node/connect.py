@@ -55,7 +55,9 @@ _TICK: Final = 0.25
 _MAX_ATTEMPTS: Final = 64
 _MAX_DEFERRED: Final = 256
 _MAX_REMEMBERED: Final = 8192
-_GLARE_PATIENCE: Final = 25.0  # longer than a connect deadline: by then the lower's offer is known to be dead
+_GLARE_PATIENCE: Final = (
+    1.25  # connect deadlines: by then the peer has given up an offer of ours it found dead
+)
 _ANSWER_EVERY: Final = 0.5  # seconds between answers to one sender
 _ADMISSION_RETRY: Final = 1.0  # an ADMIT may be on its way to us
 _RETRY: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after so many failures in a row
@@ -302,7 +304,7 @@ class _Rendezvous:
             return attempt.offer is None or offer.issued >= attempt.offer.issued
         if attempt.answer is not None:
             return offer.issued > attempt.answer.issued  # it answered, died, and is back
-        return self.me > offer.sender or now - attempt.began > _GLARE_PATIENCE
+        return self.me > offer.sender or now - attempt.began > _GLARE_PATIENCE * self.connect_deadline
 
     def _defer(self, offer: Offer, introduction: Introduction | None, until: float) -> None:
         _remember(self._deferred, offer.sender, _Deferred(offer, introduction, until), limit=_MAX_DEFERRED)

@@ -67,7 +67,7 @@ class DirectoryCarrier:
         name = _file_name(kind, key)
         async with self._lock:
             written = self._mine.pop(name, None)
-            await _in_thread(_remove, self._path, name, written)
+            await _in_thread(_remove, self._path, name, written, abandon=True)
 
     def parcels(self) -> AsyncIterator[Parcel]:
         return _Parcels(self._path, self.faults)
@@ -77,7 +77,7 @@ class DirectoryCarrier:
             mine, self._mine = self._mine, {}
             for name, written in mine.items():
                 with contextlib.suppress(CarrierError):  # the folder may be gone already
-                    await _in_thread(_remove, self._path, name, written)
+                    await _in_thread(_remove, self._path, name, written, abandon=True)
 
     async def publish_session(self, session: LobbySession) -> None:
         """Write session.json with the time of now."""
@@ -98,10 +98,13 @@ class DirectoryCarrier:
         await _in_thread(_write, self._path / "profile", f"{member.hex()}.json", msgspec.json.encode(profile))
 
 
-async def _in_thread(function: Callable[..., _T], *args: object) -> _T:
-    """Disks, network drives more so, may take long: never on the loop. Errors become CarrierError."""
+async def _in_thread(function: Callable[..., _T], *args: object, abandon: bool = False) -> _T:
+    """Disks, network drives more so, may take long: never on the loop. Errors become CarrierError.
+
+    abandon: leave a call behind that hangs in a dead drive; not for writing, or a withdrawal could overtake it.
+    """
     try:
-        return await trio.to_thread.run_sync(function, *args)
+        return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=abandon)
     except OSError as error:
         raise CarrierError(
             f"The folder cannot be used: {error.strerror or error}.",
@@ -218,7 +221,7 @@ class _Parcels:
             await trio.sleep(pause)
             began = trio.current_time()
             try:
-                self._ready.extend(await trio.to_thread.run_sync(self._scan, began))
+                self._ready.extend(await trio.to_thread.run_sync(self._scan, began, abandon_on_cancel=True))
             except OSError as error:  # not there yet, or the drive is away for a while
                 self._fault("folder away", str(self._path), error.strerror or "")
             # A folder somebody filled must not eat the processor: rest four times as long as it took.
