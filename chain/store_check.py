@@ -97,7 +97,7 @@ class _Check:
 
     def run(self) -> list[Problem]:
         self._find_lost()
-        for finding in integrity(self._rows, "integrity_check"):
+        for finding in integrity(self._rows):
             self._add(finding, "database")
         self._check_epochs()
         starts = [self._genesis]

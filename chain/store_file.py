@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,7 +156,7 @@ def open_file(
             if opened.lost:
                 # Said in the database too: the mark is overwritten as new transactions come.
                 opened.rows.put_counter("lost", opened.lost)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         _close(db, mark)
         raise StoreError(f"{path} cannot be read as a store: {error}.", where="database") from error
     except OSError as error:
@@ -193,8 +194,8 @@ def _recognise(
     verify: Verifier,
 ) -> Opened:
     kind = db.execute("PRAGMA application_id").fetchone()[0]
-    tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    if kind != APPLICATION_ID and "meta" not in tables:
+    schema = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
+    if kind != APPLICATION_ID and SCHEMA[0] not in schema:
         raise StoreError(f"{path} is a database, but no store of pigeon's.")
     found = db.execute("SELECT value FROM meta WHERE key = 'room'").fetchone()
     if found is None or not isinstance(found[0], bytes) or len(found[0]) != HASH_SIZE:
@@ -207,6 +208,9 @@ def _recognise(
         raise StoreError(
             f"{path} was written by a newer pigeon (format {version}, not {FORMAT}). Update pigeon."
         )
+    if Counter(schema) != Counter(SCHEMA):
+        # One letter of it decides what a column means: INTEGEA PRIMARY KEY reads as no number at all.
+        raise StoreError("the description of the tables is damaged", where="database")
     if room is not None and room != rows.room:
         raise ForeignStoreError(f"{path} is the record of another room, {rows.room.hex()}.")
     mine, genesis_bytes = rows.meta("me"), rows.meta("genesis")

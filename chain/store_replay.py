@@ -48,6 +48,19 @@ class Replay:
         """The state an epoch starts from, if the pieces derived so far hold it."""
         return self._epochs.get(epoch)
 
+    @property
+    def block_count(self) -> int:
+        """How many blocks the pieces hold."""
+        return sum(tip.height - start.height for tip, start in zip(self.tips, self._starts, strict=True))
+
+    @property
+    def item_count(self) -> int:
+        """How many items the pieces hold."""
+        return sum(
+            tip.frontier.size - start.frontier.size
+            for tip, start in zip(self.tips, self._starts, strict=True)
+        )
+
     def start_height(self, piece: int) -> int:
         """The height of the state that a piece starts from; out of reach for the one after the last."""
         return self._starts[piece].height if piece < len(self._starts) else 2**53

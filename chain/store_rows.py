@@ -121,7 +121,8 @@ class Rows:
     def raw(self, table: str, sql: str, *parameters: Value) -> list[tuple[Value, ...]]:
         try:
             return self._db.execute(sql, parameters).fetchall()
-        except (sqlite3.Error, OverflowError) as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            # The latter when SQLite quotes damaged text in its message.
             message = f"the table {table} cannot be read ({error})"
             raise StoreError(message, where=table) from error
 

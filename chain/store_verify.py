@@ -12,7 +12,7 @@ from chain.store_rows import EpochRow, Rows
 
 def verify_rest(rows: Rows, genesis: Genesis, replay: Replay) -> None:
     """Everything that an advanced replay has not read; StoreError for the first thing that is wrong."""
-    for finding in integrity(rows, "quick_check"):
+    for finding in integrity(rows):
         raise StoreError(finding, where="database")
     rows.read("meta")
     committees = {0: genesis_tip(genesis).committee}
@@ -21,13 +21,17 @@ def verify_rest(rows: Rows, genesis: Genesis, replay: Replay) -> None:
     gap = first_gap(rows, replay)
     if gap is not None:
         raise StoreError(f"block {gap} is missing", where="blocks", height=gap)
+    held = {"epochs": len(committees) - 1, "blocks": replay.block_count, "items": replay.item_count}
+    for table, count in held.items():
+        if rows.number(table, "count(*)") != count:
+            raise StoreError(f"the table {table} holds rows that stand nowhere", where=table)
     list(rows.evidence())
 
 
-def integrity(rows: Rows, pragma: str) -> list[str]:
-    """SQLite's own findings about its pages and indices (`quick_check` or `integrity_check`)."""
+def integrity(rows: Rows) -> list[str]:
+    """SQLite's own findings about its pages and indices."""
     try:
-        lines = [str(line) for (line,) in rows.raw("database", f"PRAGMA {pragma}(20)")]
+        lines = [str(line) for (line,) in rows.raw("database", "PRAGMA integrity_check(20)")]
     except StoreError as error:
         return [f"SQLite cannot read the file: {error}"]
     return [f"SQLite finds the file damaged: {line}" for line in lines if line != "ok"]

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chain.block import Certificate
@@ -17,7 +18,6 @@ from chain.message import UNSIGNED, Prevote, signed
 from chain.records import Enqueue, Journal, KeepBlock, KeepEpoch, KeepEvidence, KeepSlot
 from chain.store import Store
 from chain.store_check import Problem, check_store
-from chain.store_rows import COLUMNS
 from tests.chain.drawing import Room, body, grown_room, seed
 from tests.chain.test_store import batches_of, merged, newcomer, walk_of
 
@@ -183,6 +183,28 @@ def test_whatever_byte_flips_it_is_found_or_changes_nothing(
     assert found
 
 
+@pytest.mark.parametrize(
+    ("text", "at", "sentence"),
+    [
+        # INTEGES PRIMARY KEY is no row number any more, and every height reads as nothing.
+        (b"blocks (height INTEGER", -1, "the description of the tables is damaged"),
+        # SQLite quotes what it cannot parse, and the quotation is not UTF-8.
+        (b"CREATE TABLE items", 11, "cannot be read as a store"),
+        (b"SQLite format 3", 3, "file is not a database"),
+    ],
+)
+def test_a_damaged_description_of_the_tables_is_a_problem_of_the_file(
+    pristine: Path, tmp_path: Path, text: bytes, at: int, sentence: str
+) -> None:
+    position = pristine.read_bytes().index(text) + (at if at >= 0 else len(text) + at)
+    path = flipped(pristine, tmp_path, position, bit=7 if at == 11 else 0)
+    with pytest.raises(StoreError, match=sentence):
+        Store.open(path, verify=ed25519_verify)
+    (problem,) = check_store(path, verify=ed25519_verify)
+    assert sentence in problem.sentence
+    assert problem.where == "database"
+
+
 def edit(path: Path, statement: str, *parameters: object) -> None:
     db = sqlite3.connect(path)
     db.execute(statement, parameters)
@@ -246,8 +268,6 @@ def test_a_certificate_by_too_few_or_by_others_is_found_by_its_signatures(
 
 
 def test_a_slots_signature_is_checked_though_its_id_does_not_cover_it(pristine: Path, tmp_path: Path) -> None:
-    import msgspec
-
     for kept in (SLOTS[0], SLOTS[-1]):
         forged = msgspec.structs.replace(kept.slot, signature=UNSIGNED)
         columns = (kept.id, forged.epoch, forged.lane, forged.seq, encode(forged))
@@ -259,8 +279,6 @@ def test_a_slots_signature_is_checked_though_its_id_does_not_cover_it(pristine: 
 
 def test_a_vote_in_the_journal_that_its_signer_did_not_sign_is_found(pristine: Path, tmp_path: Path) -> None:
     path = copy_of(pristine, tmp_path)
-    import msgspec
-
     forged = encode(msgspec.structs.replace(a_vote(ROOM), round=5))
     assert forge(path, lambda store: store._rows.put("journal", "vote", forged)) == [
         Problem("the entry 'vote' of the journal is not signed by who it names", "journal")
@@ -300,17 +318,3 @@ def test_a_newcomers_store_is_checked_in_both_its_pieces(tmp_path: Path) -> None
         assert Problem(f"block {height}: it is missing", "blocks", height) in check_store(
             copy, verify=ed25519_verify
         )
-
-
-def test_every_table_is_looked_at() -> None:
-    assert set(COLUMNS) == {
-        "meta",
-        "epochs",
-        "blocks",
-        "slots",
-        "bodies",
-        "items",
-        "journal",
-        "queue",
-        "evidence",
-    }
