@@ -101,7 +101,7 @@ class DirectoryCarrier:
 async def _in_thread(function: Callable[..., _T], *args: object, abandon: bool = False) -> _T:
     """Disks, network drives more so, may take long: never on the loop. Errors become CarrierError.
 
-    abandon: leave a call behind that hangs in a dead drive; not for writing, or a withdrawal could overtake it.
+    abandon: leave behind a call that hangs in a dead drive; not for writing, a withdrawal could overtake it.
     """
     try:
         return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=abandon)

@@ -207,7 +207,7 @@ async def test_a_swapped_fingerprint_never_gives_two_connected_ends() -> None:
 
         async def attempt(connection: Connection, remote: Transport) -> None:
             try:
-                await connection.connect(remote, deadline=3)
+                await connection.connect(remote, deadline=1)
             except ConnectFailed:
                 failed.append(connection)
 
