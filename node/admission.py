@@ -70,6 +70,7 @@ class Admission:
         self._submit = submit
         self._faults = faults
         self._asking: dict[MemberId, Asks] = {}
+        self._told: dict[MemberId, AsksEvent] = {}
         self._wanted: set[MemberId] = set()
 
     # invitations
@@ -126,16 +127,17 @@ class Admission:
     def on_asks(self, asks: Asks) -> AsksEvent | None:
         """Somebody asks, or one more approved: what to tell people, None when nothing changed."""
         who = asks.request.identity
-        former = self._asking.pop(who, None)
-        if former is None and len(self._asking) >= _MAX_ASKING:
-            del self._asking[next(iter(self._asking))]
+        if self._asking.pop(who, None) is None and len(self._asking) >= _MAX_ASKING:
+            self._forget(next(iter(self._asking)))
         self._asking[who] = asks
         by_rule = self._rule is AdmissionRule.AUTO and asks.motion is None and who not in self._wanted
         if by_rule and self._may_come_in(asks):
             self._want(asks.request)
-        if former == asks:
+        event = self._event(asks)
+        if self._told.get(who) == event:
             return None
-        return self._event(asks)
+        self._told[who] = event
+        return event
 
     def _may_come_in(self, asks: Asks) -> bool:
         voucher, tip = asks.request.voucher, self._tip()
@@ -185,17 +187,21 @@ class Admission:
 
     def on_gone(self, peer: MemberId) -> None:
         """A guest's link went away: nobody should be admitted who may never come back."""
-        self._asking.pop(peer, None)
+        self._forget(peer)
         if peer in self._wanted:
             self._wanted.discard(peer)
             self._submit(Unwant(peer))
+
+    def _forget(self, who: MemberId) -> None:
+        self._asking.pop(who, None)
+        self._told.pop(who, None)
 
     def on_committee(self) -> None:
         """Whoever is a member now asks no more; for the others approvals start anew."""
         committee = self._tip().committee
         for who, asks in list(self._asking.items()):
             if committee.place(who) is not None:
-                del self._asking[who]
+                self._forget(who)
                 self._wanted.discard(who)
             elif asks.motion is not None:
                 self._asking[who] = replace(asks, motion=None, approvals=frozenset())

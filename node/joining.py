@@ -24,7 +24,7 @@ from chain.message import Hello, JoinRequest, pack, unpack
 from chain.records import KeepEpoch
 from node.bus import Bus
 from node.errors import Exit, NodeError, UsageError
-from node.events import NoticeEvent, WordsEvent
+from node.events import AnyEvent, NoticeEvent, WordsEvent
 from node.mesh import Mesh
 from signaling.invitation import Invitation, invitation_key
 
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 _ASK_AGAIN: Final = 5.0  # seconds; members push what is new, this is for when that was lost
 _MAX_PRESENT: Final = 4
 _MAX_GRANT: Final = 512
+_LOOKING: Final = "Looking for a member to connect to."
+_WAITING: Final = "Connected; waiting for the members to let us in."
 _HINT: Final = "Join with another --as NICK or a new invitation, whichever it says."
 
 
@@ -86,6 +88,15 @@ class Newcomer:
             del self._present[next(iter(self._present))]
         self._present[member] = None
 
+    def events(self) -> list[AnyEvent]:
+        """What a subscriber that comes later has to know."""
+        peers = sorted(self._joiners)
+        words: list[AnyEvent] = [self._words_event(peer) for peer in peers]
+        return [*words, NoticeEvent(message=_WAITING if peers else _LOOKING)]
+
+    def _words_event(self, peer: MemberId) -> WordsEvent:
+        return WordsEvent(member=peer.hex(), words=self._mesh.words(peer))
+
     async def run(self) -> Admitted:
         """Ask until admitted; never gives up by itself."""
         look_at = trio.current_time() + _ASK_AGAIN
@@ -108,10 +119,10 @@ class Newcomer:
                 self._joiners[peer] = Joiner(
                     room=self._room, identity=self._me, anchor=self._anchor, verify=ed25519_verify
                 )
-                self._bus.publish(WordsEvent(member=peer.hex(), words=self._mesh.words(peer)))
+                self._bus.publish(self._words_event(peer))
                 self._send(peer, self._joiners[peer].start())
                 self._send(peer, pack([JoinRequest(self._request)]))
-                self._tell("Connected; waiting for the members to let us in.")
+                self._tell(_WAITING)
             case LinkDown(peer=peer):
                 self._joiners.pop(peer, None)
                 self._hellos.pop(peer, None)

@@ -1,5 +1,6 @@
 """The running node: opens a room or joins one, serves it until the block ends, and leaves nothing behind."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from chain.store import Store
 
 __all__ = ["Node", "create_room", "open_node", "read_invitation"]
+
+logger = logging.getLogger(__name__)
 
 _INBOX: Final = 64  # inputs; a link that brings more waits
 _FAREWELL: Final = 2.0  # seconds to hand peers what is queued for them
@@ -152,6 +155,8 @@ class Node:
         # A newcomer's subscriber gets all of the history as it arrives, after the `room` event.
         with self._bus.subscribe() as subscription:
             self._mesh.watch(True)
+            for event in self._newcomer.events() if self._newcomer is not None else ():
+                subscription.put(event)
             yield subscription
 
     def _seated(self) -> Seat:
@@ -241,6 +246,8 @@ class Node:
                     await self._mesh.drain(deadline=_FAREWELL)
                     self._bus.end()
                     nursery.cancel_scope.cancel()
+        if self.faults:
+            logger.info("what others did wrong: %s", dict(self.faults))
 
     async def _live(self, identity: SigningKey, vote: SigningKey, used_before: bool) -> None:
         """First as a newcomer, if that is what we are, then as a member."""
