@@ -1,19 +1,16 @@
 """The votes of one height: who sent what for which round, bounded, and what a quorum of them shows."""
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterator
 
 from chain.block import Block, Certificate
 from chain.codec import Record
 from chain.effects import FaultKind
 from chain.epoch import Epoch
 from chain.ids import BlockId, MemberId
-from chain.message import Precommit, Prevote, Propose, RoundChange
+from chain.message import Precommit, Prevote, Propose, RoundChange, Vote
 
 ROUNDS_BACK = 8
 """Precommits of so many past rounds are kept: they may still complete a certificate."""
-
-V = TypeVar("V", Prevote, Precommit, RoundChange, Propose)
 
 
 class Polka(Record, frozen=True):
@@ -38,69 +35,96 @@ class BallotBox:
         self.epoch = epoch
         self.height = height
         self.round = 0
+        self.proposals: dict[int, Propose] = {}
+        """One a round: its leader's."""
         self.prevotes: dict[int, dict[int, Prevote]] = {}
         self.precommits: dict[int, dict[int, Precommit]] = {}
         self.round_changes: dict[int, RoundChange] = {}
         """The highest of each signer."""
-        self.sources: dict[BlockId, list[MemberId]] = {}
-        """Linked peers that sent a vote for a block: they serve it."""
 
-    def add(self, vote: Prevote | Precommit | RoundChange, *, peer: MemberId) -> bool:
-        """Count one vote of this height; true if it is valid and new."""
+    def every(self) -> Iterator[Vote]:
+        """All votes held, those we cast among them."""
+        yield from self.proposals.values()
+        for prevotes in self.prevotes.values():
+            yield from prevotes.values()
+        for precommits in self.precommits.values():
+            yield from precommits.values()
+        yield from self.round_changes.values()
+
+    def put(self, vote: Vote) -> None:
+        """Count a vote that needs no check: our own."""
         match vote:
-            case RoundChange():
-                return self._add_round_change(vote, peer)
+            case Propose():
+                self.proposals[vote.round] = vote
             case Prevote():
-                return self._add_to(self.prevotes, vote, peer)
+                self.prevotes.setdefault(vote.round, {})[vote.signer] = vote
             case Precommit():
-                return self._add_to(self.precommits, vote, peer)
+                self.precommits.setdefault(vote.round, {})[vote.signer] = vote
+            case RoundChange():
+                known = self.round_changes.get(vote.signer)
+                if known is None or known.round < vote.round:
+                    self.round_changes[vote.signer] = vote
 
-    def _add_to(self, box: dict[int, dict[int, V]], vote: V, peer: MemberId) -> bool:
-        known = box.get(vote.round, {}).get(vote.signer)
-        if known == vote or not self._has_room(box, vote):
+    def add(self, vote: Vote, *, peer: MemberId) -> bool:
+        """Count one vote of this height that came from `peer`; true if it is valid and new."""
+        known = self._known(vote)
+        if known == vote or not self._has_room(vote):
             return False
-        if not self.epoch.signature_holds(vote):
-            self.epoch.out.fault(peer, FaultKind.WRONG_SIGNATURE, "a vote")
+        if not self.epoch.signature_holds(vote) or not (
+            not isinstance(vote, RoundChange) or self.lock_is_shown(vote)
+        ):
+            self.epoch.out.fault(peer, FaultKind.WRONG_SIGNATURE, f"a {type(vote).__name__.lower()}")
             return False
         if known is not None:
-            kind = f"two {type(vote).__name__.lower()}s in one round"
-            self.epoch.out.evidence(self.epoch.identity(vote.signer), kind, known, vote)
+            if known.preimage(self.epoch.room) != vote.preimage(self.epoch.room):
+                kind = f"two {type(vote).__name__.lower()}s in one round"
+                self.epoch.out.evidence(self.epoch.identity(vote.signer), kind, known, vote)
             return False
-        box.setdefault(vote.round, {})[vote.signer] = vote
-        if isinstance(vote, Prevote | Precommit):
-            self.note_source(vote.block, peer)
+        self._make_room(vote)
+        self.put(vote)
         return True
 
-    def _has_room(self, box: dict[int, dict[int, V]], vote: V) -> bool:
-        """Past rounds for precommits only; ahead of us one round a signer, the highest."""
+    def _known(self, vote: Vote) -> Vote | None:
+        """What we hold of this signer at this very position."""
+        match vote:
+            case Propose():
+                return self.proposals.get(vote.round)
+            case Prevote():
+                return self.prevotes.get(vote.round, {}).get(vote.signer)
+            case Precommit():
+                return self.precommits.get(vote.round, {}).get(vote.signer)
+            case RoundChange():
+                known = self.round_changes.get(vote.signer)
+                return known if known is not None and known.round == vote.round else None
+
+    def _has_room(self, vote: Vote) -> bool:
+        """Past rounds for precommits only; ahead of us one round a signer and kind, the highest."""
+        if isinstance(vote, RoundChange):
+            known = self.round_changes.get(vote.signer)
+            return known is None or known.round <= vote.round
         if vote.round < self.round:
-            return box is self.precommits and vote.round >= self.round - ROUNDS_BACK
-        if vote.round == self.round:
-            return True
-        ahead = [r for r, votes in box.items() if r > self.round and vote.signer in votes]
-        if any(r > vote.round for r in ahead):
-            return False
-        for r in ahead:
-            if r != vote.round:
-                del box[r][vote.signer]
-        return True
+            return isinstance(vote, Precommit) and vote.round >= self.round - ROUNDS_BACK
+        return vote.round == self.round or all(ahead <= vote.round for ahead in self._ahead(vote))
 
-    def _add_round_change(self, vote: RoundChange, peer: MemberId) -> bool:
-        known = self.round_changes.get(vote.signer)
-        if known is not None and (known.round > vote.round or known == vote):
-            return False
-        if not self.epoch.signature_holds(vote) or not self.lock_is_shown(vote):
-            self.epoch.out.fault(peer, FaultKind.WRONG_SIGNATURE, "a round-change or its polka")
-            return False
-        if known is not None and known.round == vote.round:
-            if known.lock != vote.lock:
-                who = self.epoch.identity(vote.signer)
-                self.epoch.out.evidence(who, "two round-changes to one round", known, vote)
-            return False
-        self.round_changes[vote.signer] = vote
-        if vote.lock is not None:
-            self.note_source(vote.lock[1], peer)
-        return True
+    def _ahead(self, vote: Vote) -> list[int]:
+        """The rounds beyond ours in which we hold a vote of this kind by this signer."""
+        return [
+            held.round
+            for held in self.every()
+            if type(held) is type(vote) and held.signer == vote.signer and held.round > self.round
+        ]
+
+    def _make_room(self, vote: Vote) -> None:
+        if isinstance(vote, RoundChange) or vote.round <= self.round:
+            return
+        for round_ in self._ahead(vote):
+            match vote:
+                case Propose():
+                    del self.proposals[round_]
+                case Prevote():
+                    del self.prevotes[round_][vote.signer]
+                case Precommit():
+                    del self.precommits[round_][vote.signer]
 
     def lock_is_shown(self, vote: RoundChange) -> bool:
         """Whether a round-change that names a polka carries it: a quorum of its prevotes."""
@@ -112,22 +136,39 @@ class BallotBox:
             round_ < vote.round
             and len(signers) == len(vote.polka) >= self.epoch.committee.quorum
             and all(
-                prevote.epoch == self.epoch.number
-                and prevote.height == self.height
-                and prevote.round == round_
-                and prevote.block == block
-                and (
-                    self.prevotes.get(round_, {}).get(prevote.signer) == prevote
-                    or self.epoch.signature_holds(prevote)
-                )
+                (prevote.epoch, prevote.height) == (self.epoch.number, self.height)
+                and (prevote.round, prevote.block) == (round_, block)
+                and (self._known(prevote) == prevote or self.epoch.signature_holds(prevote))
                 for prevote in vote.polka
             )
         )
 
-    def note_source(self, block: BlockId, peer: MemberId) -> None:
-        peers = self.sources.setdefault(block, [])
-        if peer not in peers and len(self.sources) <= 64:
-            peers.append(peer)
+    # Who named a block
+
+    def names(self, block: BlockId) -> bool:
+        """Whether some vote we hold is for this block."""
+        return bool(self._backers(block))
+
+    def sources(self, block: BlockId) -> list[MemberId]:
+        """Linked members to ask for a block or its slots: who voted for it, or else everybody."""
+        linked = self.epoch.out.members
+        named = {self.epoch.identity(place) for place in self._backers(block)} & linked
+        return sorted(named or linked)
+
+    def _backers(self, block: BlockId) -> set[int]:
+        found: set[int] = set()
+        named: BlockId | None
+        for vote in self.every():
+            match vote:
+                case Propose():
+                    named = vote.block.id(self.epoch.room)
+                case RoundChange():
+                    named = vote.lock[1] if vote.lock else None
+                case Prevote() | Precommit():
+                    named = vote.block
+            if named == block:
+                found.add(vote.signer)
+        return found
 
     # What a quorum shows
 
@@ -144,6 +185,8 @@ class BallotBox:
         """Blocks that a quorum precommitted in one round, with the signatures that say so."""
         found = []
         for round_, votes in sorted(self.precommits.items()):
+            if len(votes) < self.epoch.committee.quorum:
+                continue
             texts = {(vote.block, vote.log_size, vote.log_root) for vote in votes.values()}
             for text in sorted(texts):
                 backing = {
@@ -162,16 +205,10 @@ class BallotBox:
         round_ = asked[witness - 1]
         return round_ if round_ > max(self.round, sent) else None
 
-    def round_to_enter(self, proposals: Iterable[Propose]) -> int | None:
+    def round_to_enter(self) -> int | None:
         """The highest round beyond ours at which a quorum of members is."""
         at: dict[int, int] = {}
-        votes: list[Prevote | Precommit | RoundChange | Propose] = [
-            *self.round_changes.values(),
-            *(vote for box in self.prevotes.values() for vote in box.values()),
-            *(vote for box in self.precommits.values() for vote in box.values()),
-            *proposals,
-        ]
-        for vote in votes:
+        for vote in self.every():
             at[vote.signer] = max(at.get(vote.signer, 0), vote.round)
         quorum = self.epoch.committee.quorum
         reached = sorted(at.values(), reverse=True)

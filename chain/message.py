@@ -88,6 +88,10 @@ class RoundChange(Record, frozen=True, tag=5):
     signature: Signature
     polka: Annotated[tuple[Prevote, ...], _PerMember] = ()
 
+    def without_polka(self) -> "RoundChange":
+        """As it stands in a justification, where one attached polka serves all."""
+        return msgspec.structs.replace(self, polka=())
+
     def preimage(self, room: RoomId) -> bytes:
         core = (self.epoch, self.height, self.round, self.signer, self.lock)
         return preimage("round-change", room=room, epoch=self.epoch, payload=encode(core))

@@ -465,7 +465,7 @@ class Replica:
                 self.fetch.drop(peer)
             self._commit_what_is_whole()
         elif block.height == self.tip.height and block.id(self.tip.room) != self.tip.block:
-            if block.epoch == self.tip.epoch and self.ordering.contradicts(message):
+            if block.epoch == self.tip.epoch and self.ordering.is_certified(message):
                 self.out.tell(Forked(block.height))
         elif (
             self.history is not None
@@ -630,10 +630,8 @@ class Replica:
         match message:
             case Ack():
                 news = self.broadcast.on_ack(message, peer=peer)
-            case Propose():
-                news = self.ordering.on_propose(message, peer=peer, now=self._now)
-            case Prevote() | Precommit() | RoundChange():
-                news = self.ordering.on_vote(message, peer=peer)
+            case Propose() | Prevote() | Precommit() | RoundChange():
+                news = self.ordering.on_vote(message, peer=peer, now=self._now)
         if news:
             self._relay(message, self.epoch.identity(message.signer), peer)
 
@@ -642,7 +640,7 @@ class Replica:
         if isinstance(message, Ack):
             known = message.ackseq <= self.broadcast.ackseq
         else:
-            known = message in self.ordering.own_votes or message.round < self.ordering.round
+            known = message in self.ordering.own.all or message.round < self.ordering.round
         if not known and self.epoch.signature_holds(message):
             self._lose_journal(f"{type(message).__name__.lower()} of height {self.ordering.height}")
 
