@@ -93,7 +93,7 @@ class Judge:
         )
 
     def binding(self, proposal: Propose) -> Binding:
-        """Round 0 needs no justification; a later one a quorum of round-changes, their highest polka binds."""
+        """Round 0 needs no justification; a later one a quorum of round-changes, whose polka binds."""
         votes = proposal.justification
         if proposal.round == 0:
             return Binding(valid=not votes)

@@ -333,7 +333,8 @@ class Replica:
         self.linked.add(peer)
         self._committee_links()
         self._tell_ordering_who_is_up()
-        self._hello(peer)
+        # Where we just began over a link that was up already, the peer has said its HELLO to nobody.
+        self._hello(peer, reply=self.history is not None or self._recovering)
         if peer in self.out.members:
             for other in sorted(self.out.members - {peer}):
                 self._hello(other)
@@ -433,7 +434,7 @@ class Replica:
     def _where_i_am(self, peer: MemberId) -> None:
         """Tell a peer that is behind how far we are, once a height; it then asks for what it lacks."""
         if self._told.get(peer, -1) < self.tip.height:
-            self._hello(peer)
+            self._hello(peer, reply=True)
 
     def _lose_journal(self, detail: str) -> None:
         if not self._lost:
