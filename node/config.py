@@ -19,7 +19,7 @@ from typing import Final, Literal, Self
 
 import msgspec
 
-from node.errors import Exit, NodeError, UsageError
+from node.errors import Exit, Mismatch, NodeError, UsageError
 
 IDENTITY_FILE: Final = "identity.key"
 VOTE_FILE: Final = "vote.key"
@@ -179,11 +179,7 @@ def _read_settings(path: Path) -> RoomConfig:
             "Mend or remove that file; the room's record is stored elsewhere and stays.",
         ) from error
     if room.fingerprint != path.parent.name:
-        raise NodeError(
-            f"{path} holds the settings of another room.",
-            "Put it back where it was.",
-            exit_code=Exit.MISMATCH,
-        )
+        raise Mismatch(f"{path} holds the settings of another room.", "Put it back where it was.")
     return room
 
 
