@@ -169,7 +169,14 @@ class Demo:
 
     async def _same_record(self, title: str, names: tuple[str, ...]) -> None:
         async with self._story.step(title) as step:
-            logs = {name: await self._log(name) for name in names}
+            logs: dict[str, list[bytes]] = {}
+
+            async def read(name: str) -> None:
+                logs[name] = await self._log(name)
+
+            async with trio.open_nursery() as nursery:
+                for name in names:
+                    nursery.start_soon(read, name)
             first, *others = names
             for name in others:
                 if logs[name] != logs[first]:

@@ -23,6 +23,7 @@ async def send(settings: Settings, *, text: str, wait: str) -> int:
     """Say one message and wait until it is `wait`: 0, or 5 or 3 when that took too long."""
     if text == "-":
         text = await trio.to_thread.run_sync(_read_stdin, abandon_on_cancel=True)
+    check_utf8(text)
     screen = make_screen(settings)
     home = Home.at(settings.home)
     room = home.room(settings.room)
@@ -60,6 +61,14 @@ async def _send(node: NodeApi, screen: Screen, text: str, *, wait: str, timeout:
         status = await node.status()
         raise_not_final(up=status.up, quorum=status.quorum)
     raise Unreachable("The node does not answer.", "End it and start it again with `pigeon up`.")
+
+
+def check_utf8(text: str) -> None:
+    """UsageError for what the shell passed and is not text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError("The message is not valid UTF-8.", "Send text only.") from None
 
 
 def _read_stdin() -> str:

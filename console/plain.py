@@ -96,7 +96,7 @@ class PlainScreen:
                     f"  The proof was kept: {one_line(event.file)}"
                 )
             case WordsEvent():
-                await self._out.note(safety_words(event.words))
+                await self._out.note(safety_words(event.words, between=f"you and {event.member[:8]}"))
             case NoticeEvent():
                 await self._out.note(f"· {one_line(event.message)}")
             case _:
@@ -146,7 +146,7 @@ def asks_text(event: AsksEvent) -> str:
             f"{event.have} of {event.need} approvals."
         )
     if event.words:
-        lines.append(f"  {safety_words(event.words)}")
+        lines.append(f"  {safety_words(event.words, between=f'{nick} and you')}")
         lines.append(f"  If {nick} sees the same words, type: /admit {nick}")
     else:
         lines.append(f"  If you want {nick} in, type: /admit {nick}")

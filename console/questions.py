@@ -74,7 +74,9 @@ def _is_meant(view: MemberView, who: str) -> bool:
 
 async def _confirm(settings: Settings, view: MemberView) -> None:
     out = Out(settings)
-    await out.urgent(f"{one_line(view.nick)} asks to be let in. {safety_words(view.words)}")
+    await out.urgent(
+        f"{one_line(view.nick)} asks to be let in. {safety_words(view.words, between='them and you')}"
+    )
     await out.urgent("Do they see the same words? Type yes:")
     answer = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     if answer.strip().casefold() not in ("y", "yes"):

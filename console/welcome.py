@@ -52,5 +52,5 @@ def waiting_for_admission(nick: str) -> str:
     )
 
 
-def safety_words(words: str) -> str:
-    return f"Safety words: {one_line(words).upper()} (the other side must see the same; compare by voice)"
+def safety_words(words: str, *, between: str) -> str:
+    return f"Safety words between {between}: {one_line(words).upper()} (compare them by voice)"

@@ -56,10 +56,9 @@ class Homes:
             await self.start(name, "join", token, "--as", name)
             await self.all_have(n)
 
-    async def everyone_sees(self, texts: set[str], *, among: tuple[str, ...] | None = None) -> None:
-        """Wait until all these messages are final at all nodes, each shown once."""
-        for name in among or tuple(self.nodes):
-            node = self.nodes[name]
+    async def everyone_sees(self, texts: set[str]) -> None:
+        """Wait until all these messages are shown as final by all nodes."""
+        for node in self.nodes.values():
             for text in texts:
                 await node.wait_for(
                     "final", within=PATIENCE, where=lambda event, text=text: event["text"] == text
@@ -84,12 +83,13 @@ class Homes:
         return node
 
 
-async def one_log(homes: Homes, names: tuple[str, ...]) -> list[Event]:
-    """The log of all these homes, waited for while somebody catches up; fails if two ever contradict."""
+async def one_log(homes: Homes, names: tuple[str, ...], *, ids: frozenset[str] = frozenset()) -> list[Event]:
+    """The log of all these homes, once it is one and has these messages; fails if two ever contradict."""
     with trio.fail_after(PATIENCE):
         while True:
             logs = [await homes.log(name) for name in names]
             longest = max(logs, key=len)
             assert all(log == longest[: len(log)] for log in logs), "two logs contradict each other"
-            if all(log == longest for log in logs):
-                return [json.loads(line.replace(b'"mine":?', b'"mine":null')) for line in longest]
+            events = [json.loads(line.replace(b'"mine":?', b'"mine":null')) for line in longest]
+            if all(log == longest for log in logs) and ids <= {event["id"] for event in events}:
+                return events

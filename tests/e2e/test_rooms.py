@@ -1,10 +1,11 @@
 """Four homes, each a real process: unattended, and by hand."""
 
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from console.children import family
+from console.children import Event, family
 from tests.e2e.homes import NAMES, PATIENCE, Homes, one_log
 
 
@@ -55,20 +56,21 @@ async def test_under_the_rule_ask_a_quorum_lets_each_newcomer_in_by_hand(tmp_pat
         for n, name in enumerate(NAMES[1:], start=2):
             members = NAMES[: n - 1]
             node = await homes.start(name, "join", token, "--as", name)
-            words = await node.wait_for("words", within=PATIENCE)
-            asks = await homes.nodes["ann"].wait_for(
-                "asks", within=PATIENCE, where=lambda event, name=name: event["nick"] == name
-            )
-            assert len(words["words"].split()) == 4
-            assert asks["words"] == words["words"], "both ends see the same safety words"
-            assert asks["verified"]
-            assert asks["need"] == len(members), "up to three members everyone must agree"
+            compared = 0
             for member in members:
-                await homes.nodes[member].wait_for(
+                asks = await homes.nodes[member].wait_for(
                     "asks", within=PATIENCE, where=lambda event, name=name: event["nick"] == name
                 )
+                assert asks["verified"]
+                assert asks["need"] == len(members), "up to three members everyone must agree"
+                if asks["words"]:  # empty where there is no link to the newcomer
+                    words = await node.wait_for(
+                        "words", within=PATIENCE, where=partial(_is_of, asks["words"])
+                    )
+                    compared += len(words["words"].split()) == 4
                 code, _, complaints = await homes.run(member, "admit", name)
                 assert code == 0, complaints
+            assert compared >= 1, "a member and the newcomer see the same safety words"
             await homes.all_have(n)
             if n < 4:
                 code, (invitation,), _ = await homes.run(NAMES[n - 1], "invite")
@@ -79,3 +81,7 @@ async def test_under_the_rule_ask_a_quorum_lets_each_newcomer_in_by_hand(tmp_pat
             assert (code, events[-1]["event"]) == (0, "final"), complaints
         log = await one_log(homes, NAMES)
         assert [event["text"] for event in log] == [f"{name} is in" for name in NAMES]
+
+
+def _is_of(words: str, event: Event) -> bool:
+    return bool(event["words"] == words)
