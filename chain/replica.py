@@ -281,6 +281,9 @@ class Replica:
 
     def _commit(self, commit: Commit) -> None:
         block, after = commit.extension.block, commit.extension.tip
+        # Who gave up on a round may be shown too few precommits, and its timer does not run again.
+        for peer in self.ordering.may_miss(commit):
+            self.out.to(peer, Committed(block, commit.certificate))
         before, self.tip = self.tip, after
         self.out.keep(KeepBlock(after.block, block, commit.certificate, commit.extension.items))
         self.out.tell(Ordered(block.height, commit.extension.items))
