@@ -105,9 +105,14 @@ class Lines:
                 return None
             self._buffer += chunk
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while (line := await self.next()) is not None:
-            yield line
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        line = await self.next()
+        if line is None:
+            raise StopAsyncIteration
+        return line
 
 
 def unreachable() -> Unreachable:
