@@ -37,8 +37,10 @@ def verb(function: Callable[..., Task]) -> click.Command:
         settings = settings_from(click.get_current_context(), options)
         from console import shell
 
-        # Within, so that whatever importing it raises ends like any other error.
-        return shell.run(settings, lambda: function(settings, **options)())
+        def task() -> Any:  # within the shell, so that whatever importing it raises ends like any other error
+            return function(settings, **options)()
+
+        return shell.run(settings, task)
 
     # click lists the options that were added last first: a verb's own are to stand above those of all verbs.
     own = run.__dict__.pop("__click_params__", [])
@@ -225,6 +227,7 @@ def _main(arguments: list[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    _open_closed_streams()
     try:
         result = pigeon.main(arguments, prog_name="pigeon", standalone_mode=False)
     except click.ClickException as error:
@@ -235,6 +238,15 @@ def _main(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     return result if isinstance(result, int) else Exit.DONE
+
+
+def _open_closed_streams() -> None:
+    """A standard stream that the caller closed leads nowhere, instead of into whatever is opened next."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            while os.open(os.devnull, os.O_RDWR) < descriptor:
+                pass
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
 
 
 def _usage(error: click.ClickException, arguments: list[str]) -> int:

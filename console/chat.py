@@ -8,12 +8,11 @@ import trio
 from console.commands import HELP, Admit, Help, Invite, Nothing, Quit, Say, Status, Who, Wrong, parse
 from console.lines import BadLine, LineReader
 from console.screen import Screen, stdin_is_terminal
-from node.api import MemberView, NodeApi
+from node.api import NodeApi
 from node.errors import Exit, NodeError, NoQuorum, TimedOut, Unreachable
 from node.events import (
     AdmittedEvent,
     AnyEvent,
-    AsksEvent,
     ErrorEvent,
     FinalEvent,
     PeerEvent,
@@ -71,7 +70,7 @@ class Chat:
 
         Raises NoQuorum or TimedOut when that takes longer than `timeout` seconds.
         """
-        async for line in lines:
+        while (line := await lines.next()) is not None:
             if isinstance(line, BadLine):
                 await self._error(line.reason, line.hint)
             elif await self._carry_out(line.text):
@@ -101,7 +100,7 @@ class Chat:
                 case Status():
                     await self._screen.status(await self._node.status(), why=True)
                 case Admit(who=who):
-                    await self._screen.event(approval(await self._node.admit(who)))
+                    await self._screen.approved(await self._node.admit(who))
                 case Invite():
                     await self.show_invitation()
                 case Help():
@@ -146,19 +145,6 @@ class Chat:
         await self._screen.event(ErrorEvent(code=code, message=message, hint=hint))
 
 
-def approval(view: MemberView) -> AsksEvent:
-    """How far an admission has come, as the event that scripts know."""
-    return AsksEvent(
-        member=view.member,
-        nick=view.nick,
-        words=view.words,
-        inviter="",
-        verified=False,
-        have=view.have,
-        need=view.need,
-    )
-
-
 def raise_not_final(*, up: int, quorum: int) -> NoReturn:
     """It was not final in time: NoQuorum if too few members are up, else TimedOut."""
     hint = "It is safe on this disk and stays queued: do not send it again."
@@ -175,8 +161,9 @@ async def converse(
     timeout: float | None,
     since: int | None = None,
     invite: bool = False,
+    greeting: str = "",
 ) -> None:
-    """Which room, an invitation if wanted, then events and lines. Without lines: for ever.
+    """Which room, an invitation if wanted, a greeting, then events and lines. Without lines: for ever.
 
     With `since`, final messages from that index on are shown too, whenever they were said.
     """
@@ -185,6 +172,8 @@ async def converse(
         await chat.show_room()
         if invite:
             await chat.show_invitation()
+        if greeting:
+            await screen.notice(greeting)
         nursery.start_soon(chat.show, events)
         if lines is None:
             return

@@ -1,7 +1,7 @@
 """Reads lines of text from standard input without ever holding more than one message of them."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -67,10 +67,6 @@ class LineReader:
             data = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
             self._ended = not data
             self._buffer += data
-
-    async def __aiter__(self) -> AsyncIterator[Line | BadLine]:
-        while (line := await self.next()) is not None:
-            yield line
 
 
 def _line(raw: bytes) -> Line | BadLine:

@@ -32,7 +32,8 @@ from node.events import (
 )
 
 LEGEND = "… pending (safe on your disk)   ✓ k/n delivered   ■ #N final (its place can no longer change)"
-_INDENT = " " * 10
+_SIGN = 9  # columns of a message's state
+_INDENT = " " * (_SIGN + 1)
 _EXCERPT = 48  # characters of a message that stand beside its state
 
 
@@ -45,6 +46,7 @@ class PlainScreen:
         self._n = 1
         self._texts: dict[str, str] = {}  # own messages that are not final
         self._standing = ""
+        self._fingerprint = ""
 
     async def event(self, event: Event) -> None:
         assert isinstance(event, AnyEvent), event
@@ -65,14 +67,17 @@ class PlainScreen:
                 excerpt = one_line(event.text)
                 excerpt = excerpt if len(excerpt) <= _EXCERPT else excerpt[: _EXCERPT - 1] + "…"
                 self._texts[event.id] = excerpt
-                await self._out.note(f"… pending  {excerpt}")
+                await self._out.note(f"{'… pending':{_SIGN}} {excerpt}")
             case DeliveredEvent():
                 sign = f"✓ {event.acks}/{self._n}"
                 await self._out.note(
-                    f"{sign:9} {self._texts.get(event.id, event.id)}  (delivered, not final)"
+                    f"{sign:{_SIGN}} {self._texts.get(event.id, event.id)}  (delivered, not final)"
                 )
             case RoomEvent():
                 self._n = event.n
+                if self._fingerprint == event.fingerprint:
+                    return  # a change of its committee, which was told already
+                self._fingerprint = event.fingerprint
                 await self._out.note(
                     f"Room {one_line(event.room)} · you are {one_line(event.nick)} · {_members(event.n)}, "
                     f"quorum {event.quorum}\nFingerprint {event.fingerprint}"
@@ -108,6 +113,9 @@ class PlainScreen:
     async def status(self, status: StatusEvent, *, why: bool) -> None:
         await self._data(status_table(status, why=why, color=self._color and sys.stdout.isatty()))
 
+    async def approved(self, view: MemberView) -> None:
+        await self._out.note(f"You let {one_line(view.nick)} in: {view.have} of {view.need} approvals.")
+
     async def standing(self, status: StatusEvent) -> None:
         state = f"{status.up}/{status.n} up · {quorum_state(status)}"
         if state != self._standing:
@@ -126,7 +134,7 @@ def final_line(event: FinalEvent) -> str:
     clock = time.strftime("%H:%M", time.localtime(event.claimed_time / 1000))
     place = f"■ #{event.index}"
     text = paragraphs(event.text, indent=_INDENT)
-    return f"{place:9} {clock} {one_line(event.nick)}: {text}"
+    return f"{place:{_SIGN}} {clock} {one_line(event.nick)}: {text}"
 
 
 def quorum_state(status: StatusEvent) -> str:

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from console.chat import approval
 from console.sanitize import one_line
 from console.screen import IdEvent, Out, make_screen, stdin_is_terminal
 from console.settings import Settings
@@ -63,8 +62,7 @@ async def admit(settings: Settings, *, who: str) -> int:
         await _confirm(settings, asking[0])
     async with running_node(settings) as node:
         view = await node.admit(who)
-    screen = make_screen(settings)
-    await screen.event(approval(view))
+    await make_screen(settings).approved(view)
     return Exit.DONE
 
 

@@ -11,6 +11,7 @@ from console.plain import LEGEND
 from console.screen import Out, Screen, make_screen, stdin_is_terminal
 from console.settings import Settings
 from console.welcome import AUTO_WARNING, SIGNED_FOR_GOOD, how_to_join, numbers, waiting_for_admission
+from node.api import NodeApi
 from node.config import Home
 from node.control import connect_control
 from node.errors import Exit, TimedOut, Unreachable, UsageError
@@ -43,9 +44,15 @@ async def new(
     if rule == "auto":
         await screen.notice(AUTO_WARNING)
     async with open_node(home, room) as node:
-        await screen.notice(how_to_join(via))
-        lines = await _chat_line(screen, headless=headless)
-        await converse(node, screen, lines, timeout=settings.timeout, since=0, invite=True)
+        await converse(
+            node,
+            screen,
+            None if headless else LineReader(),
+            timeout=settings.timeout,
+            since=0,
+            invite=True,
+            greeting="\n".join((how_to_join(via), *_chat_help(headless=headless))),
+        )
     return Exit.DONE
 
 
@@ -73,7 +80,8 @@ async def join(
                 raise_not_admitted(reached=chat.heard_words)
             if headless:
                 await trio.sleep_forever()
-            await _chat_line(screen, headless=False)
+            if greeting := "\n".join(_chat_help(headless=False)):
+                await screen.notice(greeting)
             await chat.talk(lines, timeout=settings.timeout)
             nursery.cancel_scope.cancel()
     return Exit.DONE
@@ -86,18 +94,14 @@ async def chat(settings: Settings, *, via: tuple[str, ...]) -> int:
     running = await connect_control(home, room)
     if running is None:
         async with open_node(home, room, via=via) as node:
-            lines = await _chat_line(screen, headless=False)
-            since = _recent(settings, (await node.status()).index)
-            await converse(node, screen, lines, timeout=settings.timeout, since=since)
+            await _reopen(settings, node, screen)
         return Exit.DONE
     if via:
         raise UsageError(
             "The room is open already, so its carriers cannot be changed now.",
             "End that process first, or leave out --via.",
         )
-    lines = await _chat_line(screen, headless=False)
-    since = _recent(settings, (await running.status()).index)
-    await converse(running, screen, lines, timeout=settings.timeout, since=since)
+    await _reopen(settings, running, screen)
     return Exit.DONE
 
 
@@ -127,17 +131,18 @@ def raise_not_admitted(*, reached: bool) -> None:
     )
 
 
-def _recent(settings: Settings, index: int) -> int | None:
-    """From where on final messages are shown again to people; scripts have `log` for that."""
-    return None if settings.json else max(0, index - _SHOWN_AGAIN)
+async def _reopen(settings: Settings, node: NodeApi, screen: Screen) -> None:
+    """A chat line on a room that was open before. People see the last messages again; scripts have `log`."""
+    since = None if settings.json else max(0, (await node.status()).index - _SHOWN_AGAIN)
+    greeting = "\n".join(_chat_help(headless=False))
+    await converse(node, screen, LineReader(), timeout=settings.timeout, since=since, greeting=greeting)
 
 
-async def _chat_line(screen: Screen, *, headless: bool) -> LineReader | None:
-    if headless:
-        return None
-    if stdin_is_terminal():
-        await screen.notice(f"{LEGEND}\nType a line to say it; /help lists commands, Ctrl-C ends.")
-    return LineReader()
+def _chat_help(*, headless: bool) -> list[str]:
+    """What the signs mean and what one can type, for who sits at a terminal."""
+    if headless or not stdin_is_terminal():
+        return []
+    return [LEGEND, "Type a line to say it; /help lists commands, Ctrl-C ends."]
 
 
 async def _first_line(lines: LineReader) -> str:

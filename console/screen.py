@@ -4,6 +4,7 @@ Data goes to standard output; prompts, progress, states and notices to standard 
 """
 
 import os
+import select
 import sys
 from typing import Protocol
 
@@ -13,7 +14,7 @@ import trio
 from console.sanitize import json_line, one_line
 from console.settings import Settings
 from node.api import MemberView
-from node.events import ErrorEvent, Event, StatusEvent
+from node.events import AsksEvent, ErrorEvent, Event, StatusEvent
 
 
 class MemberEvent(Event, frozen=True, tag="member"):
@@ -46,6 +47,9 @@ class Screen(Protocol):
 
     async def status(self, status: StatusEvent, *, why: bool) -> None:
         """The answer to `status`."""
+
+    async def approved(self, view: MemberView) -> None:
+        """We let somebody in; whether a quorum does is another matter."""
 
     async def standing(self, status: StatusEvent) -> None:
         """The room's state may have changed: the line that always stands."""
@@ -85,7 +89,10 @@ def stdin_is_terminal() -> bool:
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:  # whoever gave us this pipe made it non-blocking
+            select.select([], [descriptor], [])
 
 
 class JsonScreen:
@@ -103,6 +110,19 @@ class JsonScreen:
 
     async def status(self, status: StatusEvent, *, why: bool) -> None:
         await self.event(status)
+
+    async def approved(self, view: MemberView) -> None:
+        await self.event(
+            AsksEvent(
+                member=view.member,
+                nick=view.nick,
+                words=view.words,
+                inviter="",
+                verified=False,
+                have=view.have,
+                need=view.need,
+            )
+        )
 
     async def standing(self, status: StatusEvent) -> None:
         pass  # `peer` and `admitted` events said it

@@ -17,7 +17,7 @@ from node.events import ErrorEvent
 
 Command = Callable[[], Awaitable[int]]
 
-_STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(settings: Settings, command: Command) -> int:
@@ -32,7 +32,8 @@ async def _until_stopped(settings: Settings, command: Command) -> int:
 
     async def watch(scope: trio.CancelScope) -> None:
         nonlocal stopped_by
-        with trio.open_signal_receiver(*_STOPPING) as signals:
+        hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # nohup
+        with trio.open_signal_receiver(*_STOPPING, *hangup) as signals:
             watching.set()
             async for number in signals:
                 if stopped_by:

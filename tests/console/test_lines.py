@@ -13,7 +13,10 @@ def pieces(*chunks: bytes) -> Callable[[], bytes]:
 
 
 async def read_all(*chunks: bytes) -> list[Line | BadLine]:
-    return [line async for line in LineReader(pieces(*chunks))]
+    reader, lines = LineReader(pieces(*chunks)), []
+    while (line := await reader.next()) is not None:
+        lines.append(line)
+    return lines
 
 
 @pytest.mark.parametrize(
