@@ -3,6 +3,7 @@
 The second vote is the signature on the checkpoint. A new object serves each height.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from chain.ballotbox import BallotBox, Polka
@@ -42,7 +43,15 @@ class Commit:
 class Ordering:
     """The vote on one height."""
 
-    def __init__(self, epoch: Epoch, *, tip: Tip, broadcast: Broadcast, base_timeout: float) -> None:
+    def __init__(
+        self,
+        epoch: Epoch,
+        *,
+        tip: Tip,
+        broadcast: Broadcast,
+        base_timeout: float,
+        is_up: Callable[[MemberId], bool],
+    ) -> None:
         self.epoch = epoch
         self.tip = tip
         self.height = tip.height + 1
@@ -54,8 +63,7 @@ class Ordering:
         """The highest one we know."""
         self.deadline: float | None = None
         """When to step again at the latest."""
-        self.linked_or_listed: frozenset[MemberId] = frozenset()
-        """Members we are linked to, and those that somebody linked to us lists."""
+        self._is_up = is_up
         self._judge = Judge(epoch, tip, broadcast, self.box)
         self._blocks: dict[BlockId, Block] = {}
         self._arrived: dict[int, float] = {}
@@ -248,7 +256,7 @@ class Ordering:
 
     def _leader_is_gone(self) -> bool:
         leader = self.leader
-        return leader != self.epoch.me and self.epoch.identity(leader) not in self.linked_or_listed
+        return leader != self.epoch.me and not self._is_up(self.epoch.identity(leader))
 
     # Propose, prevote, precommit
 

@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 def standing_of(broadcast: Broadcast, place: int, *, round_: int) -> Standing:
     """How far we know one member's own signatures to go."""
-    lane, last = broadcast.lanes[place], broadcast.last_ack.get(place)
-    return Standing(lane.head.seq, lane.head.id, last.ackseq if last else 0, round_)
+    head, last = broadcast.lanes[place].head, broadcast.last_ack.get(place)
+    return Standing(head.seq, head.id, last.ackseq if last else 0, round_)
 
 
 def what_peer_lacks(

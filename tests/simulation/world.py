@@ -39,7 +39,7 @@ from chain.records import Record
 from chain.replica import Replica
 from chain.store import Store
 from tests.simulation.keys import HASHED, Scheme
-from tests.simulation.machine import Link, Node
+from tests.simulation.machine import Core, Link, Node
 from tests.simulation.network import Calendar, Latency, fixed
 from tests.simulation.properties import Properties
 from tests.simulation.room import Room, Seat, make_room
@@ -75,6 +75,8 @@ class World:
         """How long an end takes to notice that its link is gone."""
         self.restart_after: Latency | None = None
         """How long a crashed node is down; None: until told otherwise."""
+        self.on_asks: Callable[[Node, Asks], None] = lambda node, asks: None
+        """What people do when somebody asks to be let in."""
         self.envelopes = self.bytes = self.steps = self.crashes = self.cuts = 0
         self.max_steps = 200_000
         self._links: dict[frozenset[Node], Link] = {}
@@ -267,7 +269,7 @@ class World:
             if node.replica is not None:
                 self._step(node, node.replica)
 
-    def _step(self, node: Node, replica: Replica) -> None:
+    def _step(self, node: Node, replica: Core) -> None:
         self.steps += 1
         if self.steps > self.max_steps:
             raise Violation(f"no rest after {self.steps} steps, {self.calendar.now:.1f} s")
@@ -294,7 +296,7 @@ class World:
                     self.properties.signatures.commit(node.id, signed, effect.records)
                     signed = []
             self._perform(node, effect)
-        if node.honest:
+        if node.honest and isinstance(replica, Replica):
             self._watch_broadcast(node, replica)
         if crash_at is not None:
             self.crash(node)
@@ -305,8 +307,8 @@ class World:
 
     def _watch_broadcast(self, node: Node, replica: Replica) -> None:
         """Note what its broadcast delivered and what is not ordered yet."""
-        for slot_id in replica.broadcast.delivered_at:
-            keep = replica.broadcast.slots[slot_id]
+        for slot_id in replica.state.broadcast.delivered_at:
+            keep = replica.state.broadcast.slots[slot_id]
             self.properties.delivered(node.name, keep, at=self.calendar.now)
 
     def _crash_point(self, node: Node, effects: int) -> int | None:
@@ -347,7 +349,7 @@ class World:
             case EvidenceFound():
                 node.evidence.append(effect)
             case Asks():
-                node.asks.append(effect)
+                self.on_asks(node, effect)
             case JournalLost():
                 node.journal_lost = True
             case Forked(height=height):
@@ -399,7 +401,7 @@ class World:
         return "\n".join(lines)
 
     def _name(self, member: MemberId) -> str:
-        return next((seat.nick for seat in self.room.seats if seat.id == member), member.hex()[:8])
+        return next((node.name for node in self.nodes if node.id == member), member.hex()[:8])
 
 
 def void(_: object) -> None:

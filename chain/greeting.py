@@ -1,0 +1,169 @@
+"""HELLO: how two ends of a link find out what the other lacks, and whether a restarted journal is whole."""
+
+from chain.effects import FaultKind
+from chain.fetch import Fetch
+from chain.ids import MemberId
+from chain.message import Ack, Hello, Message, PullRange, Signed, SlotMessage, Standing
+from chain.resync import signed_beyond, standing_of, what_peer_lacks
+from chain.state import State
+
+
+class Greeting:
+    """Sends and answers HELLOs; `fetch` and `history_fetch` learn who claims which height."""
+
+    def __init__(self, state: State, *, fetch: Fetch, history_fetch: Fetch) -> None:
+        self._state = state
+        self._fetch = fetch
+        self._history_fetch = history_fetch
+        self._told: dict[MemberId, int] = {}
+        """The height in our last HELLO to each link."""
+
+    # Links come and go
+
+    def link_up(self, peer: MemberId, *, need_answer: bool) -> None:
+        """Greet a new link; the other members hear that our list of links changed."""
+        state = self._state
+        state.out.linked.add(peer)
+        state.note_links()
+        self.hello(peer, reply=need_answer)
+        if peer in state.out.members:
+            self._tell_others(peer)
+
+    def link_down(self, peer: MemberId) -> None:
+        state = self._state
+        was_member = peer in state.out.members
+        state.out.linked.discard(peer)
+        state.out.unsend(peer)
+        state.lists.pop(peer, None)
+        self._told.pop(peer, None)
+        for fetch in (self._fetch, self._history_fetch):
+            fetch.forget(peer)
+        state.broadcast.forget_asked(peer)
+        state.ordering.forget_asked(peer)
+        state.note_links()
+        if was_member:
+            self._tell_others(peer)
+
+    def _tell_others(self, peer: MemberId) -> None:
+        for other in sorted(self._state.out.members - {peer}):
+            self.hello(other)
+
+    # HELLO
+
+    def hello(self, peer: MemberId, *, reply: bool = False) -> None:
+        """Say where we are; ask for the same if `reply`."""
+        state = self._state
+        self._told[peer] = state.tip.height
+        state.out.to(
+            peer,
+            Hello(
+                epoch=state.tip.epoch,
+                height=state.tip.height,
+                block=state.tip.block,
+                linked=tuple(sorted(state.out.members)),
+                mine=self._standing(state.me),
+                yours=self._standing(state.tip.committee.place(peer)),
+                reply=reply,
+            ),
+        )
+
+    def _standing(self, place: int | None) -> Standing | None:
+        if place is None:
+            return None
+        highest = self._state.ordering.highest_round_of(place)
+        return standing_of(self._state.broadcast, place, round_=highest)
+
+    def where_i_am(self, peer: MemberId) -> None:
+        """Tell a peer that is behind how far we are, once a height; it then asks for what it lacks."""
+        if self._told.get(peer, -1) < self._state.tip.height:
+            self.hello(peer, reply=True)
+
+    def on_hello(self, peer: MemberId, hello: Hello) -> None:
+        """Compare heights; on the same one, give what the peer lacks."""
+        state, tip = self._state, self._state.tip
+        place = tip.committee.place(peer)
+        if place is not None:
+            state.lists[peer] = frozenset(hello.linked)
+            self._history_fetch.claim(peer, hello.height)
+        if hello.height > tip.height or hello.epoch > tip.epoch:
+            self._fetch.claim(peer, hello.height)
+            state.behind = True
+        elif hello.height < tip.height:
+            self.where_i_am(peer)
+        elif hello.block != tip.block:
+            state.out.to(peer, PullRange(hello.height))  # a certificate would prove a fork
+        elif place is not None:
+            self._exchange(peer, place, hello)
+        if hello.reply:
+            self.hello(peer)
+
+    def caught_up(self) -> None:
+        """We reached the highest claim: exchange with everybody what lies above it, in both directions."""
+        self._state.behind = False
+        self._state.reconsider_signing()
+        for peer in sorted(self._state.out.members):
+            self.hello(peer, reply=True)
+
+    def _exchange(self, peer: MemberId, place: int, hello: Hello) -> None:
+        state = self._state
+        has_of_mine, linked = 0, state.lists[peer]
+        if state.me is not None and hello.yours is not None:
+            own = state.broadcast.own
+            on_path = hello.yours.seq <= own.base.seq or hello.yours.head in own.path
+            has_of_mine = hello.yours.seq if on_path else own.base.seq
+            if self._covers(hello.yours, on_path=on_path):
+                state.confirmed.add(peer)
+                state.reconsider_signing()
+        messages: list[Message] = [
+            *what_peer_lacks(state.broadcast, place, linked=linked, has_of_mine=has_of_mine),
+            *state.ordering.votes_for_peer(but=linked | {peer}),
+        ]
+        if hello.mine is not None:
+            messages += signed_beyond(state.broadcast, place, hello.mine)
+            votes = state.ordering.votes_of(place)
+            messages += [vote for vote in votes if vote.round > hello.mine.round]
+        for message in messages:
+            state.out.to(peer, message)
+
+    # Is our journal whole?
+
+    def _covers(self, said: Standing, *, on_path: bool) -> bool:
+        """Whether our journal holds all that a peer says it has of ours.
+
+        A claim of more does not convict us by itself: the peer sends what it has, and that does.
+        """
+        state = self._state
+        assert state.me is not None
+        return (
+            on_path
+            and said.seq <= state.broadcast.own.head.seq
+            and said.ackseq <= state.broadcast.ackseq
+            and said.round <= state.ordering.own.highest_round
+        )
+
+    def check_own(self, message: Signed) -> None:
+        """A vote or ack of ours comes back: fine if we know it; if not, the journal is not whole."""
+        state = self._state
+        if isinstance(message, Ack):
+            known = message.ackseq <= state.broadcast.ackseq
+        else:
+            known = message in state.ordering.own.all or message.round < state.ordering.round
+        if not known and state.epoch.signature_holds(message):
+            kind = type(message).__name__.lower()
+            state.lose_journal(f"{kind} of height {state.ordering.height}, epoch {message.epoch}")
+
+    def check_own_slot(self, message: SlotMessage, *, peer: MemberId) -> bool:
+        """A slot of our lane comes back; false if it is a forgery.
+
+        One that we do not know convicts our journal: we never forget a slot before it is ordered.
+        """
+        state, slot = self._state, message.slot
+        own, slot_id = state.broadcast.own, slot.id(state.tip.room)
+        if slot.seq <= own.base.seq or slot_id in state.broadcast.slots or state.ordering.decided:
+            return True
+        vote_key = state.tip.committee.members[slot.lane].vote_key
+        if not state.epoch.verify(vote_key, slot.preimage(state.tip.room), slot.signature):
+            state.out.fault(peer, FaultKind.WRONG_SIGNATURE, "a slot of ours that we did not sign")
+            return False
+        state.lose_journal(f"slot {slot.seq} of epoch {slot.epoch}")
+        return True
