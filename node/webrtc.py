@@ -79,7 +79,8 @@ class Rtc:
         """Gather addresses, hold the sockets until the block ends; ConnectFailed without any address."""
         connection = Connection(self._loop, role=role, faults=self.faults)
         try:
-            with trio.move_on_after(_GATHER_DEADLINE):
+            # Shielded: cancelled half-way, aioice forgets sockets it has bound. It takes a millisecond.
+            with trio.move_on_after(_GATHER_DEADLINE, shield=True):
                 await self._loop.run_aio_coroutine(
                     connection._open(_addresses(loopback_only=self._loopback_only))
                 )
@@ -292,18 +293,13 @@ class Connection:
 
 def _addresses(*, loopback_only: bool) -> list[str]:
     """This machine's addresses; loopback only when there is no other, or when asked."""
-    import ifaddr
+    from aioice.ice import get_host_addresses
 
-    found: list[str] = []
-    for adapter in ifaddr.get_adapters():
-        for ip in adapter.ips:
-            # An IPv6 address is a tuple (address, flow, scope); one with a scope means nothing elsewhere.
-            text = ip.ip if isinstance(ip.ip, str) else ip.ip[0] if ip.ip[2] == 0 else ""
-            if text and not ipaddress.ip_address(text).is_loopback:
-                found.append(text)
-    if loopback_only or not found:
+    found = get_host_addresses(use_ipv4=True, use_ipv6=True)
+    others = [address for address in found if not ipaddress.ip_address(address).is_loopback]
+    if loopback_only or not others:
         return ["127.0.0.1"]
-    return found[:MAX_CANDIDATES]
+    return others[:MAX_CANDIDATES]
 
 
 def _cap_datagrams(ice: Any, faults: Counter[str]) -> None:

@@ -6,6 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 import pytest
@@ -84,7 +85,7 @@ async def test_two_links_pass_a_megabyte_and_what_was_queued_when_one_leaves() -
             await one.send(bytes(range(256)) * 4096)
             for number in range(1000):
                 await one.send(number.to_bytes(200, "big"))
-            nursery.start_soon(one.aclose)
+            nursery.start_soon(partial(one.aclose, deadline=15))
             assert await other.receive() == bytes(range(256)) * 4096
             for number in range(1000):
                 assert await other.receive() == number.to_bytes(200, "big")
