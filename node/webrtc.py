@@ -114,6 +114,7 @@ class Connection:
         self._dtls: Any = None
         self._sctp: Any = None
         self._channel: Any = None
+        self._connecting: asyncio.Task[None] | None = None
         self._handed = 0  # bytes on their way to channel.send
         self._inbox: deque[bytes] = deque()
         self._inbox_size = 0
@@ -138,11 +139,11 @@ class Connection:
 
     async def connect(self, remote: Transport, *, deadline: float = CONNECT_DEADLINE) -> None:
         """Connect to the other end or raise ConnectFailed. Who it is, the handshake proves."""
+        # Not awaited through trio-asyncio: that cancels once and then waits for the end, and wait_for, which the
+        # DTLS handshake uses, may swallow the one cancellation (Python 3.11): this task would hang for ever.
+        self._connecting = self._loop.create_task(self._connect(remote))
+        self._connecting.add_done_callback(self._on_connect_end)
         with trio.move_on_after(deadline) as scope:
-            try:
-                await self._loop.run_aio_coroutine(self._connect(remote))
-            except Exception as error:  # whatever aiortc raises: this is the border
-                self._on_fault(f"{error!r} while connecting")
             await self._opened.wait()
         if scope.cancelled_caught or self.lost:
             raise ConnectFailed(
@@ -243,12 +244,16 @@ class Connection:
                 password=base64.b64encode(remote.pwd).decode(),
             )
         )
+        if self._is_lost():
+            return None
         if self._ice.state != "completed":
             return self._lose("no address of the peer answered")
         fingerprint = remote.fingerprint.hex(":").upper()
         await self._dtls.start(
             rtc.RTCDtlsParameters(fingerprints=[rtc.RTCDtlsFingerprint("sha-256", fingerprint)])
         )
+        if self._is_lost():
+            return None
         if self._dtls.state != "connected":
             return self._lose("the secure session could not be made")
         self._dtls._task.add_done_callback(self._on_pump_end)
@@ -257,9 +262,15 @@ class Connection:
 
     async def _aclose(self) -> None:
         self._lose("closed by us")
+        if self._connecting is not None:
+            self._connecting.cancel()
         for part in (self._sctp, self._dtls, self._ice):
             if part is not None:
                 await part.stop()
+        if self._connecting is not None:
+            await asyncio.wait(
+                (self._connecting,)
+            )  # whatever swallowed the cancellation, its transport is gone
 
     def _on_message(self, message: bytes | str) -> None:
         # Only a bounded queue here: an exception in this callback would close the connection.
@@ -275,6 +286,10 @@ class Connection:
         if self._dtls.state in ("closed", "failed"):
             self._lose("the connection ended")
 
+    def _on_connect_end(self, connecting: "asyncio.Task[None]") -> None:
+        if not connecting.cancelled() and connecting.exception() is not None:
+            self._on_fault(f"{connecting.exception()!r} while connecting")
+
     def _on_pump_end(self, pump: "asyncio.Future[None]") -> None:
         if not pump.cancelled() and pump.exception() is not None:
             self._on_fault(f"{pump.exception()!r} while reading")
@@ -283,6 +298,9 @@ class Connection:
         self._faults[f"webrtc: {what}"] += 1
         logger.warning("webrtc: closing a connection: %s", what)
         self._lose(what)
+
+    def _is_lost(self) -> bool:
+        return bool(self.lost)
 
     def _lose(self, why: str) -> None:
         self.lost = self.lost or why
