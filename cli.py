@@ -26,7 +26,7 @@ WAITS: Final = ("pending", "delivered", "final")
 @click.version_option(package_name="pigeon", message="pigeon %(version)s")
 @common_options(variables=True)
 def pigeon(**_: Any) -> None:
-    """A group chat without a server, whose history nobody can rewrite or reorder."""
+    """A group chat without a server, with one agreed and signed record of everything said."""
 
 
 def verb(function: Callable[..., Task]) -> click.Command:

@@ -181,7 +181,7 @@ class Demo:
             for name in others:
                 if logs[name] != logs[first]:
                     raise ChildFailed(f"The logs of {first} and {name} differ.")
-            for line in logs[first][:3]:
+            for line in logs[first][-3:]:
                 event = msgspec.json.decode(line)
                 await step.note(f"■ #{event['index']:<4} {event['nick']}: {event['text']}")
             step.detail = f"{len(logs[first])} messages in one order"
@@ -238,6 +238,7 @@ class Demo:
             await step.note("before: sound")
             message = msgspec.json.decode((await self._log(name))[0])
             flip_words(copy, message["text"].encode())
+            await step.note(f"flipped: one bit of “{message['text']}”, which is in block {message['height']}")
             code, output, _ = await output_of("verify", "--store", "--json", "--home", str(copy))
             verdict = msgspec.json.decode(output.splitlines()[0]) if output else {"reason": ""}
             named = re.search(rf"\bblock {message['height']}\b", verdict["reason"])

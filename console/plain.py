@@ -44,7 +44,9 @@ class PlainScreen:
         self._out = out
         self._color = color
         self._n = 1
+        self._me = ""
         self._texts: dict[str, str] = {}  # own messages that are not final
+        self._asking: dict[str, str] = {}  # who asks to be let in, with the safety words that were shown
         self._standing = ""
         self._fingerprint = ""
 
@@ -74,7 +76,7 @@ class PlainScreen:
                     f"{sign:{_SIGN}} {self._texts.get(event.id, event.id)}  (delivered, not final)"
                 )
             case RoomEvent():
-                self._n = event.n
+                self._n, self._me = event.n, event.me
                 if self._fingerprint == event.fingerprint:
                     return  # a change of its committee, which was told already
                 self._fingerprint = event.fingerprint
@@ -83,11 +85,14 @@ class PlainScreen:
                     f"quorum {event.quorum}\nFingerprint {event.fingerprint}"
                 )
             case AsksEvent():
-                await self._out.note(asks_text(event))
+                known = self._asking.get(event.member) == event.words
+                self._asking[event.member] = event.words
+                await self._out.note(asks_again_text(event) if known else asks_text(event))
             case AdmittedEvent():
                 self._n = event.n
-                nick = one_line(event.nick)
-                await self._out.note(f"+ {nick} is in: {_members(event.n)} now, quorum {event.quorum}")
+                self._asking.pop(event.member, None)
+                who = "You are" if event.member == self._me else f"{one_line(event.nick)} is"
+                await self._out.note(f"+ {who} in: {_members(event.n)} now, quorum {event.quorum}")
                 if event.n in (2, 4):  # where it begins to mean something else
                     await self._out.note(numbers(event.n))
             case RemovedEvent():
@@ -159,6 +164,11 @@ def asks_text(event: AsksEvent) -> str:
     else:
         lines.append(f"  If you want {nick} in, type: /admit {nick}")
     return "\n".join(lines)
+
+
+def asks_again_text(event: AsksEvent) -> str:
+    """Only what is new since the words were shown."""
+    return f"? {one_line(event.nick)} has {event.have} of {event.need} approvals now."
 
 
 def _members(n: int) -> str:
