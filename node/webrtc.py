@@ -139,8 +139,8 @@ class Connection:
 
     async def connect(self, remote: Transport, *, deadline: float = CONNECT_DEADLINE) -> None:
         """Connect to the other end or raise ConnectFailed. Who it is, the handshake proves."""
-        # Not awaited through trio-asyncio: that cancels once and then waits for the end, and wait_for, which the
-        # DTLS handshake uses, may swallow the one cancellation (Python 3.11): this task would hang for ever.
+        # Not awaited through trio-asyncio: that cancels once and then waits for the end; wait_for, in the DTLS
+        # handshake, may swallow the one cancellation (Python 3.11), and this task would hang for ever.
         self._connecting = self._loop.create_task(self._connect(remote))
         self._connecting.add_done_callback(self._on_connect_end)
         with trio.move_on_after(deadline) as scope:
