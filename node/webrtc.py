@@ -139,7 +139,7 @@ class Connection:
 
     async def connect(self, remote: Transport, *, deadline: float = CONNECT_DEADLINE) -> None:
         """Connect to the other end or raise ConnectFailed. Who it is, the handshake proves."""
-        # Not awaited through trio-asyncio: that cancels once and then waits for the end; wait_for, in the DTLS
+        # Not awaited through trio-asyncio: that cancels once and waits for the end; wait_for, in the DTLS
         # handshake, may swallow the one cancellation (Python 3.11), and this task would hang for ever.
         self._connecting = self._loop.create_task(self._connect(remote))
         self._connecting.add_done_callback(self._on_connect_end)
