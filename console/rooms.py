@@ -127,8 +127,8 @@ def raise_not_admitted(*, reached: bool) -> None:
         raise TimedOut("The members did not let you in in time.", "Ask them, and join again.")
     raise Unreachable(
         "No member of the room was reached in time.",
-        "Check that one of them has the room open, that --via names a carrier both of you reach, and that the "
-        "invitation was not used before.",
+        "Check that one of them has the room open, that --via names a carrier both of you reach, and that "
+        "the invitation was not used before.",
     )
 
 
