@@ -1,12 +1,12 @@
 """The machines of a simulated room and the links between them: state only, the world moves it."""
 
-from collections.abc import Callable
-
-from chain.replica import Replica
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from chain.control import Genesis
-from chain.effects import Asks, EvidenceFound, Fault, Input
+from chain.effects import Effect, EvidenceFound, Fault, Input
 from chain.ids import MemberId
+from chain.replica import Replica
 from chain.store import Store
 from tests.simulation.keys import Scheme
 from tests.simulation.network import Event, Lane, Latency
@@ -15,6 +15,12 @@ from tests.simulation.signatures import LoggedSigner
 
 Filter = Callable[[bytes], bytes | None]
 """What a liar's own machine does to an envelope on its way in: change it or drop it."""
+
+
+class Core(Protocol):
+    """What runs on a machine: a replica, or a newcomer that is not a member yet."""
+
+    def step(self, inputs: Sequence[Input], *, now: float, clock_ms: int) -> list[Effect]: ...
 
 
 class Node:
@@ -26,11 +32,13 @@ class Node:
         self.honest = honest
         self.key = LoggedSigner(seat.vote)
         self.store = Store.create(":memory:", genesis=genesis, me=seat.id, verify=scheme.verify)
-        self.replica: Replica | None = None
+        self.replica: Core | None = None
         self.inbox: list[Input] = []
         self.links: dict[MemberId, Link] = {}
         """By peer, as this end believes them to be."""
         self.filter: Filter | None = None
+        self.withhold: Callable[[Node, bytes], bool] | None = None
+        """For liars: whether to keep an envelope from somebody, without its own replica knowing."""
         self.crash_next: float | None = None
         """Where in its next step to crash: 0 before all effects, 1 after them."""
         self.crash_at: tuple[int, int] | None = None
@@ -42,7 +50,6 @@ class Node:
         self.acks_of: dict[bytes, int] = {}
         self.faults: list[Fault] = []
         self.evidence: list[EvidenceFound] = []
-        self.asks: list[Asks] = []
         self.journal_lost = False
 
     @property
@@ -51,7 +58,7 @@ class Node:
 
     @property
     def running(self) -> Replica:
-        assert self.replica is not None, f"{self.name} is down"
+        assert isinstance(self.replica, Replica), f"{self.name} is down, or no member yet"
         return self.replica
 
     def __repr__(self) -> str:

@@ -66,13 +66,13 @@ class Lane:
     """One direction of a link: envelopes under way, first in first out unless it reorders."""
 
     def __init__(self, latency: Latency, *, in_order: bool) -> None:
-        self._latency = latency
+        self.latency = latency
         self._in_order = in_order
         self._last = 0.0
         self._flights: list[Event] = []
 
     def carry(self, calendar: Calendar, dice: random.Random, arrive: Callable[[], None]) -> None:
-        at = calendar.now + self._latency(dice)
+        at = calendar.now + self.latency(dice)
         if self._in_order:
             at = self._last = max(at, self._last)
         self._flights = [flight for flight in self._flights if flight.alive]

@@ -4,12 +4,14 @@ The last line counts what happened; the exit code is 1 if a seed fails or if som
 """
 
 import argparse
+import signal
 import sys
 import time
 import traceback
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 from pathlib import Path
+from types import FrameType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -18,13 +20,25 @@ from tests.simulation.scenario import Counts, run_seed
 REPLAY = ".venv/bin/python tests/simulation/run.py --seed"
 
 
+SEED_SECONDS = 60
+"""A seed takes a tenth of a second; one that takes this long will never end."""
+
+
 def attempt(seed: int) -> tuple[int, Counts | None, str]:
     """One seed: what it did, or None and why it failed."""
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.alarm(SEED_SECONDS)
     try:
         return seed, run_seed(seed), ""
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         return seed, None, f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+    finally:
+        signal.alarm(0)
+
+
+def _give_up(signum: int, frame: FrameType | None) -> None:
+    raise TimeoutError(f"no end after {SEED_SECONDS} s")
 
 
 def replay(seed: int) -> int:
@@ -59,7 +73,7 @@ def run_all(seeds: range, *, jobs: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=500, help="how many (default 500)")
+    parser.add_argument("--seeds", type=int, default=1500, help="how many (default 1500)")
     parser.add_argument("--start", type=int, default=0, help="the first one (default 0)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--seed", type=int, help="replay this one alone, with a trace")

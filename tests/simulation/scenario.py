@@ -56,6 +56,7 @@ class Story:
             seed=seed,
             scheme=ED25519 if self.dice.random() < 0.1 else HASHED,
             latency=self._latency(),
+            in_order=random.Random(f"order {seed}").random() > 0.15,
             trace=trace,
         )
         self.horizon = self.dice.uniform(3, 15)

@@ -188,6 +188,10 @@ class World:
             end.links[peer] = link
             self.give(end, LinkUp(peer))
 
+    def slow(self, source: Node, target: Node, latency: Latency) -> None:
+        """From now on what `source` sends to `target` takes this long."""
+        self._links[frozenset((source, target))].lanes[source].latency = latency
+
     def cut(self, one: Node, other: Node) -> None:
         """Lose the link and all that is under way on it; each end notices in its own time."""
         link = self._links.get(frozenset((one, other)))
@@ -367,10 +371,12 @@ class World:
         link = node.links.get(peer)
         if link is None:
             raise Violation(f"{node} sends to {self._name(peer)} without a link")
+        target = link.other(node)
+        if node.withhold is not None and node.withhold(target, data):
+            return
         self.envelopes += 1
         self.bytes += len(data)
         if link.up:
-            target = link.other(node)
             link.lanes[node].carry(self.calendar, self.dice, lambda: self._arrive(node, target, data))
 
     def _arrive(self, source: Node, target: Node, data: bytes) -> None:
