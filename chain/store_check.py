@@ -108,8 +108,11 @@ class _Check:
             stop = starts[place + 1].height if place + 1 < len(starts) else 2**53
             top = max((height for height in heights if start.height < height <= stop), default=0)
             self._check_piece(start, top=top)
+        sound = not self._problems
         for table in COLUMNS:
             self._check_rows(table)
+            if sound and table in ("epochs", "blocks", "items"):
+                self._check_count(table)
         return list(self._problems)
 
     # Noting
@@ -150,6 +153,7 @@ class _Check:
                 committee = follow_epoch(row, self._committees)
                 self._check_certificate("epochs", row.final, row.certificate)
                 self._committees[number] = committee
+                self._walked.add(("epochs", number))
             if number not in self._committees:
                 return
 
@@ -184,6 +188,7 @@ class _Check:
         """What can be said of one block even if those before it are damaged."""
         block = row.block
         self._blocks.append(block)
+        self._walked.add(("blocks", height))
         if block.id(self._rows.room) != row.id or block.height != height:
             self._add("it does not hash to its id", "blocks", height)
         self._check_certificate("blocks", block, row.certificate)
@@ -232,6 +237,13 @@ class _Check:
                     self._check_slot(self._rows.slot_row(row).slot, height=None)
                 elif table == "journal":
                     self._check_vote(str(row[0]), row[1])
+
+    def _check_count(self, table: str) -> None:
+        """With all else sound, there are no rows that nothing leads to."""
+        with self._noting():
+            walked = sum(name == table for name, _ in self._walked)
+            if self._rows.number(table, "count(*)") != walked:
+                raise StoreError(f"the table {table} holds rows that stand nowhere", where=table)
 
     def _height_of(self, table: str, raw: tuple[Value, ...]) -> int | None:
         """The block that a row belongs to, as far as it can be told from a row that may be damaged."""

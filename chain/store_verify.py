@@ -14,7 +14,6 @@ def verify_rest(rows: Rows, genesis: Genesis, replay: Replay) -> None:
     """Everything that an advanced replay has not read; StoreError for the first thing that is wrong."""
     for finding in integrity(rows):
         raise StoreError(finding, where="database")
-    rows.read("meta")
     committees = {0: genesis_tip(genesis).committee}
     for row in rows.epochs():
         committees[len(committees)] = follow_epoch(row, committees)

@@ -285,6 +285,80 @@ def test_a_vote_in_the_journal_that_its_signer_did_not_sign_is_found(pristine: P
     ]
 
 
+def reopened(path: Path) -> None:
+    Store.open(path, verify=ed25519_verify).close()
+
+
+def test_a_slot_rewritten_with_its_checksum_does_not_hash_to_its_id(pristine: Path, tmp_path: Path) -> None:
+    kept = SLOTS[0]
+    later = msgspec.structs.replace(kept.slot, claimed_time=kept.slot.claimed_time + 1)
+    columns = (kept.id, later.epoch, later.lane, later.seq, encode(later))
+    path = copy_of(pristine, tmp_path)
+    (problem,) = forge(path, lambda store: store._rows.put("slots", *columns))
+    assert (problem.where, problem.height) == ("slots", 1)
+    with pytest.raises(StoreError, match="block 1: slot 1 of lane 0 does not hash to its id"):
+        reopened(path)
+
+
+def test_a_block_rewritten_with_its_id_does_not_follow_from_its_slots(pristine: Path, tmp_path: Path) -> None:
+    last = BLOCKS[-1]
+    other = msgspec.structs.replace(last.block, log_root=BLOCKS[0].block.log_root)
+    columns = (other.height, other.id(ROOM.id), encode(other), encode(last.certificate))
+    path = copy_of(pristine, tmp_path)
+    assert forge(path, lambda store: store._rows.put("blocks", *columns))
+    with pytest.raises(StoreError, match="does not follow from its slots and the block before"):
+        reopened(path)
+
+
+def test_the_start_of_an_epoch_needs_its_quorum_too(pristine: Path, tmp_path: Path) -> None:
+    start = next(record for record in ROOM.history if isinstance(record, KeepEpoch))
+    columns = (1, encode(start.final), encode(Certificate(0, ())), None, None)
+    path = copy_of(pristine, tmp_path)
+    (problem,) = forge(path, lambda store: store._rows.put("epochs", *columns))
+    assert (problem.where, problem.height) == ("epochs", start.final.height)
+
+
+def test_rows_that_stand_nowhere_are_noticed(pristine: Path, tmp_path: Path) -> None:
+    last = BLOCKS[-1]
+    block = (-5, last.id, encode(last.block), encode(last.certificate))
+    for table, columns in [
+        ("items", (999, 1, encode(last.items[0][1]))),
+        ("blocks", block),
+        ("epochs", (-1, *block[2:], None, None)),
+    ]:
+        path = copy_of(pristine, tmp_path)
+        (problem,) = forge(path, lambda store, table=table, columns=columns: store._rows.put(table, *columns))
+        assert problem == Problem(f"the table {table} holds rows that stand nowhere", table)
+        with pytest.raises(StoreError, match="stand nowhere"):
+            reopened(path)
+
+
+def test_a_damaged_index_is_noticed_though_every_row_is_whole(pristine: Path, tmp_path: Path) -> None:
+    db = sqlite3.connect(pristine)
+    ((page,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'slots_by_place'")
+    ((size,),) = db.execute("PRAGMA page_size")
+    db.close()
+    # Cells fill a page from its end: there stands an entry that no row of the table looks at.
+    path = flipped(pristine, tmp_path, page * size - 2, bit=1)
+    with pytest.raises(StoreError, match="SQLite finds the file damaged"):
+        reopened(path)
+    assert {problem.where for problem in check_store(path, verify=ed25519_verify)} == {"database"}
+
+
+def test_a_lane_that_does_not_lead_back_to_the_block_before_is_no_block() -> None:
+    room = Room()
+    room.say("ann", "one")
+    room.block()
+    torn = msgspec.structs.replace(room.say("ann", "two").slot, prev=seed("elsewhere"))
+    torn = signed(torn, room=room.id, key=room.people["ann"].vote)
+    kept = KeepSlot(torn.id(room.id), torn, (body("two"),))
+    room._chains[0] = [(kept.id, torn)]
+    store = Store.create(":memory:", genesis=room.genesis, me=room.me, verify=ed25519_verify)
+    store.apply([kept, *room.history[:2], *room.block()])
+    with pytest.raises(StoreError, match="block 2: lane 0 does not lead back to the block before"):
+        store.snapshot()
+
+
 def test_an_item_rewritten_with_its_checksum_is_found_by_the_log_root(pristine: Path, tmp_path: Path) -> None:
     last = BLOCKS[-1]
     (index, leaf), *_ = last.items

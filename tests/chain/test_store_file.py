@@ -12,7 +12,7 @@ import pytest
 
 from chain.crypto import ed25519_verify
 from chain.errors import ForeignStoreError, StoreError
-from chain.records import Enqueue, Journal, Record
+from chain.records import Dequeue, Enqueue, Journal, Record
 from chain.store import Store
 from chain.store_check import check_store
 from tests.chain.drawing import Person, Room, body, grown_room, talk
@@ -195,6 +195,15 @@ def test_a_lost_or_torn_mark_is_no_reason_to_stop(tmp_path: Path) -> None:
     mark.unlink()
     opened(tmp_path / "store").close()
     assert mark.exists()
+
+
+def test_a_body_that_left_the_queue_leaves_no_copy_behind(tmp_path: Path) -> None:
+    store = made(tmp_path / "store")
+    secret = body("between you and me")
+    store.apply([Enqueue(secret)])
+    store.apply([Dequeue(secret.data[:16])])
+    store.close()
+    assert b"between you and me" not in (tmp_path / "store").read_bytes()
 
 
 READER = """
