@@ -6,7 +6,7 @@ not take what we send loses its link, nothing else; HELLO mends what was lost.
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import trio
@@ -18,6 +18,7 @@ from node.errors import LinkClosed
 logger = logging.getLogger(__name__)
 
 MAX_OUTBOX: Final = 8 << 20  # bytes a peer may leave untaken
+MAX_SERVED: Final = 1 << 20  # bytes of old blocks that may wait for a peer while it asks for more
 MAX_GUESTS: Final = 8
 GUEST_LIFE: Final = 600.0  # seconds a link to somebody who is no member may last
 
@@ -45,6 +46,10 @@ class _Place:
         self.line = line
         self.outbox: deque[bytes] = deque()
         self.size = 0
+        self.serving: deque[bytes] = (
+            deque()
+        )  # old blocks: they leave when the outbox is empty, votes never wait
+        self.served = 0
         self.sending = False  # a message is between outbox and line
         self.filled = trio.lowlevel.ParkingLot()
         self.emptied = trio.lowlevel.ParkingLot()
@@ -104,6 +109,19 @@ class Mesh:
             self._faults["mesh: outbox overflow"] += 1
             logger.warning("%s does not take what we send: closing the link", peer.hex()[:8])
             place.scope.cancel()
+
+    def may_serve(self, peer: MemberId) -> bool:
+        """Whether the peer has taken nearly all that was served before; if not, it will ask again."""
+        place = self._places.get(peer)
+        return place is not None and place.served <= MAX_SERVED
+
+    def serve(self, peer: MemberId, envelopes: Sequence[bytes]) -> None:
+        """Queue what a peer asked for. It is not held against it: one block may be larger than the outbox."""
+        place = self._places.get(peer)
+        if place is not None:
+            place.serving.extend(envelopes)
+            place.served += sum(map(len, envelopes))
+            place.filled.unpark_all()
 
     def drop(self, peer: MemberId) -> None:
         """Cut the line to this peer, if any."""
@@ -179,14 +197,19 @@ class Mesh:
     async def _write(self, place: _Place) -> None:
         try:
             while True:
-                while not place.outbox:
+                while not (place.outbox or place.serving):
                     place.sending = False
                     place.emptied.unpark_all()
                     await place.filled.park()
-                data = place.outbox.popleft()
                 place.sending = True
-                await place.line.send(data)
-                place.size -= len(data)
+                if place.outbox:
+                    data = place.outbox.popleft()
+                    await place.line.send(data)
+                    place.size -= len(data)
+                else:
+                    data = place.serving.popleft()
+                    await place.line.send(data)
+                    place.served -= len(data)
         except LinkClosed:
             pass  # the reader says so
 

@@ -139,11 +139,11 @@ class Runtime:
             case Send(peer=peer, data=data):
                 self._mesh.send(peer, data)
             case Serve(peer=peer, height=height):
-                for envelope in await self._shelf.blocks(height):
-                    self._mesh.send(peer, envelope)
+                if self._mesh.may_serve(peer):
+                    self._mesh.serve(peer, await self._shelf.blocks(height))
             case ServeFinals(peer=peer, epoch=epoch):
-                for envelope in await self._shelf.finals(epoch):
-                    self._mesh.send(peer, envelope)
+                if self._mesh.may_serve(peer):
+                    self._mesh.serve(peer, await self._shelf.finals(epoch))
             case SetTimer(at=at):
                 self._timer = at
             case Fault(peer=peer, kind=kind, detail=detail):

@@ -1,4 +1,4 @@
-"""The mesh over lines that live in memory: one line a peer, nobody waits for a slow one, nothing left over."""
+"""The mesh over lines that live in memory: one line a peer, nobody waits for a slow one, nothing is left."""
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from chain.effects import Arrived, Input, LinkDown, LinkUp
@@ -157,6 +158,31 @@ async def test_a_peer_that_takes_nothing_loses_its_line_and_nobody_else_does() -
         assert rig.faults["mesh: outbox overflow"] == 1
         assert rig.mesh.linked() == {BOB}
         assert not fine.closed.is_set()
+
+
+async def test_a_block_larger_than_the_outbox_is_served_whole_and_then_no_more_until_it_is_taken() -> None:
+    async with running({ANN}) as rig:
+        slow = await rig.link(Wire(ANN, stuck=True))
+        await rig.next()
+        assert rig.mesh.may_serve(ANN)
+        rig.mesh.serve(ANN, [bytes(1 << 20)] * (MAX_OUTBOX // (1 << 20) + 1))
+        assert not rig.mesh.may_serve(ANN)
+        rig.mesh.send(ANN, b"a vote")
+        await trio.testing.wait_all_tasks_blocked()
+        assert not slow.closed.is_set()
+        assert not rig.faults
+
+
+async def test_a_vote_overtakes_the_blocks_that_are_served() -> None:
+    async with running({ANN}) as rig:
+        quick = await rig.link(Wire(ANN))
+        await rig.next()
+        rig.mesh.serve(ANN, [b"block"] * 3)
+        rig.mesh.send(ANN, b"vote")
+        await trio.testing.wait_all_tasks_blocked()
+        assert quick.taken == [b"vote", b"block", b"block", b"block"]
+        assert rig.mesh.may_serve(ANN)
+        assert not rig.mesh.may_serve(BOB)
 
 
 async def test_draining_flushes_who_listens_and_does_not_wait_for_who_does_not(
