@@ -262,3 +262,16 @@ async def test_asks_are_shown_to_a_subscriber_that_comes_later(tmp_path: Path) -
         assert isinstance(first[0], RoomEvent)
         assert first[1] == asks
         assert isinstance(first[1], AsksEvent)
+
+
+async def test_an_invitation_works_while_the_inviter_is_away(tmp_path: Path) -> None:
+    async with room_of(tmp_path, "ann", "bob", "cal", "dee") as people:
+        token = (await people[0].node.invite()).token
+    _, bob, cal, dee = people
+    async with bob.up(), cal.up(), dee.up(), Person(tmp_path, "eve").joining(token) as eve:
+        await eve.admitted()
+        await eve.says("ann did not see me come")
+        for person in (bob, cal, dee):
+            await person.hears("ann did not see me come")
+        asks = [event for person in (bob, cal, dee) for event in person.told.events]
+        assert {asked.inviter for asked in asks if isinstance(asked, AsksEvent)} == {"ann"}
