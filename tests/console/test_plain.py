@@ -1,12 +1,25 @@
 """What people read: states in words and signs, and nothing that a peer made up."""
 
+import msgspec
 import pytest
 
-from console.plain import asks_text, final_line, quorum_state
+from console.plain import PlainScreen, asks_text, final_line, quorum_state
+from console.screen import Out
+from console.settings import Settings
 from console.tables import members_table, status_table, why_not_final
 from console.welcome import numbers
 from node.api import MemberView
-from node.events import AsksEvent, FinalEvent, LinkView, StatusEvent
+from node.events import (
+    AsksEvent,
+    DeliveredEvent,
+    ErrorEvent,
+    FinalEvent,
+    InviteEvent,
+    LinkView,
+    PendingEvent,
+    RoomEvent,
+    StatusEvent,
+)
 
 STATUS = StatusEvent(
     n=4,
@@ -95,3 +108,55 @@ def test_whoever_asks_is_shown_with_words_and_what_to_do() -> None:
 )
 def test_the_number_of_members_is_explained(n: int, words: str) -> None:
     assert words in numbers(n)
+
+
+async def test_a_message_goes_from_pending_to_final_and_only_its_place_is_data(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    screen = PlainScreen(Out(Settings()), color=False)
+    room = RoomEvent(room="tea", fingerprint="ff", me="aa", nick="ann", n=4, f=1, quorum=3)
+    final = FinalEvent(
+        index=3, height=2, id="01", member="aa", nick="ann", text="hi\x07", claimed_time=0, mine=True
+    )
+    for event in (room, PendingEvent(id="01", text="hi\x07"), DeliveredEvent(id="01", acks=3), final, room):
+        await screen.event(event)
+    shown = capfd.readouterr()
+    assert shown.out.startswith("■ #3 ")
+    assert shown.out.endswith(" ann: hi\n")
+    assert shown.err.splitlines() == [
+        "Room tea · you are ann · 4 members, quorum 3",
+        "Fingerprint ff",
+        "… pending hi",
+        "✓ 3/4     hi  (delivered, not final)",
+    ]
+
+
+async def test_the_standing_line_is_printed_when_it_changes(capfd: pytest.CaptureFixture[str]) -> None:
+    screen = PlainScreen(Out(Settings()), color=False)
+    await screen.standing(STATUS)
+    await screen.standing(msgspec.structs.replace(STATUS, index=13))
+    await screen.standing(msgspec.structs.replace(STATUS, up=3))
+    assert capfd.readouterr().err.splitlines() == [
+        "2/4 up · no quorum: 1 more needed · #12",
+        "3/4 up · quorum ok · #12",
+    ]
+
+
+async def test_quiet_leaves_data_and_errors(capfd: pytest.CaptureFixture[str]) -> None:
+    screen = PlainScreen(Out(Settings(quiet=True)), color=False)
+    await screen.event(PendingEvent(id="01", text="hi"))
+    await screen.event(InviteEvent(token="pigeon:X", expires=0))
+    await screen.event(ErrorEvent(code=2, message="No.", hint="Try."))
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("pigeon:X\n", "! No.\n  Try.\n")
+
+
+async def test_who_asks_is_told_at_length_once(capfd: pytest.CaptureFixture[str]) -> None:
+    screen = PlainScreen(Out(Settings()), color=False)
+    asks = AsksEvent(member="bb", nick="bob", words="a b c d", inviter="ann", verified=True, have=0, need=3)
+    await screen.event(asks)
+    await screen.event(msgspec.structs.replace(asks, have=1))
+    assert capfd.readouterr().err.splitlines()[-2:] == [
+        "  If bob sees the same words, type: /admit bob",
+        "? bob has 1 of 3 approvals now.",
+    ]
