@@ -247,6 +247,37 @@ def test_another_process_can_read_while_a_node_writes(tmp_path: Path) -> None:
     assert reader.returncode == 0
 
 
+WRITER = """
+import sys
+from pathlib import Path
+from chain.crypto import ed25519_verify
+from chain.records import Journal
+from chain.store import Store
+store = Store.open(sys.argv[1], verify=ed25519_verify)
+for number in range(10**9):
+    store.apply([Journal("last", str(number).encode()), Journal(f"{number % 50}", bytes(500))])
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 20, 130])
+def test_what_was_applied_survives_a_kill_at_any_moment(tmp_path: Path, lines: int) -> None:
+    made(tmp_path / "store").close()
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "store")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout
+        for _ in range(lines):
+            writer.stdout.readline()
+        writer.kill()
+        said = lines - 1 + len([line for line in writer.stdout if line.endswith("\n")])
+    store = opened(tmp_path / "store")
+    kept = int(dict(store.snapshot().journal)["last"])
+    assert kept in (said, said + 1)
+    assert not store.rolled_back
+    assert store.check() == []
+    store.close()
+
+
 def test_a_reader_cannot_write(tmp_path: Path) -> None:
     made(tmp_path / "store").close()
     store = opened(tmp_path / "store", read_only=True)
