@@ -43,10 +43,10 @@ class Homes:
         await node.say("/invite")
         return str((await node.wait_for("invite", within=PATIENCE, since=seen))["token"])
 
-    async def all_have(self, n: int) -> None:
+    async def all_have(self, n: int, *, within: float = PATIENCE) -> None:
         """Wait until every node that runs is in a room of n."""
         for node in self.nodes.values():
-            await node.wait_for("room", within=PATIENCE, where=lambda event: event["n"] == n)
+            await node.wait_for("room", within=within, where=lambda event: event["n"] == n)
 
     async def grow(self, count: int) -> None:
         """A room of `count` under the rule `auto`, one joining after the other."""

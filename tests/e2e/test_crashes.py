@@ -3,6 +3,8 @@
 import random
 from pathlib import Path
 
+import pytest
+
 from console.children import Child, Event, family
 from tests.e2e.homes import NAMES, PATIENCE, Homes, one_log
 
@@ -44,3 +46,30 @@ async def test_killing_any_node_at_any_moment_loses_nothing_that_was_shown(tmp_p
         for name in NAMES:
             code, (verdict,), _ = await homes.run(name, "verify", "--store")
             assert (code, verdict["ok"]) == (0, True)
+
+
+@pytest.mark.parametrize("moment", ["notice", "words", "room"])
+async def test_a_newcomer_killed_while_it_joins_types_the_same_again(tmp_path: Path, moment: str) -> None:
+    async with family() as children:
+        homes = Homes(children, tmp_path)
+        token = await homes.found()
+        newcomer = await homes.start("bob", "join", token, "--as", "bob")
+        await newcomer.wait_for(moment, within=PATIENCE)
+        await homes.kill("bob")
+        await homes.start("bob", "join", token, "--as", "bob")
+        await homes.all_have(2)
+        await homes.nodes["bob"].say("in at last")
+        await homes.everyone_sees({"in at last"})
+
+
+async def test_a_founder_killed_as_it_lets_somebody_in_comes_back_to_a_room_of_two(tmp_path: Path) -> None:
+    async with family() as children:
+        homes = Homes(children, tmp_path)
+        token = await homes.found()
+        await homes.start("bob", "join", token, "--as", "bob")
+        await homes.nodes["ann"].wait_for("admitted", within=PATIENCE)
+        await homes.kill("ann")
+        await homes.start("ann", "chat")
+        await homes.all_have(2, within=2 * PATIENCE)  # a dead link is noticed first, then both offer at once
+        await homes.nodes["ann"].say("where was I?")
+        await homes.everyone_sees({"where was I?"})
