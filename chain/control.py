@@ -94,9 +94,33 @@ def decode_genesis(data: bytes, *, room: RoomId, verify: Verifier) -> Genesis:
     return genesis
 
 
+_INVISIBLE = frozenset(
+    chr(code)
+    for first, last in (
+        (0x00, 0x1F),  # controls
+        (0x7F, 0xA0),  # more controls, and the no-break space
+        (0xAD, 0xAD),  # soft hyphen
+        (0x061C, 0x061C),  # Arabic letter mark
+        (0x180E, 0x180E),
+        (0x2000, 0x200F),  # spaces, joiners, direction marks
+        (0x2028, 0x202F),  # line separators, direction overrides
+        (0x205F, 0x206F),  # invisible operators, direction isolates
+        (0x3000, 0x3000),
+        (0xFE00, 0xFE0F),  # variation selectors
+        (0xFEFF, 0xFEFF),
+        (0xFFF9, 0xFFFF),
+        (0xE0000, 0xE0FFF),  # tags
+    )
+    for code in range(first, last + 1)
+)
+
+
 def is_plain_name(text: str, limit: int) -> bool:
-    """Printable, without surrounding space, 1 to `limit` characters: fit for a nick or a room's name."""
-    return 0 < len(text) <= limit and text.isprintable() and text == text.strip()
+    """Nothing invisible, no space at either end, 1 to `limit` characters: fit for a nick or a room's name.
+
+    Members must agree on this whatever their Python, so no table of Unicode properties is asked.
+    """
+    return 0 < len(text) <= limit and _INVISIBLE.isdisjoint(text) and text == text.strip(" ")
 
 
 class Voucher(Record, frozen=True):

@@ -9,7 +9,7 @@ from chain.crypto import Verifier
 from chain.effects import Asks
 from chain.ids import MemberId, SlotId
 from chain.ledger import Tip
-from chain.membership import MotionId, motion_is_valid, same_nick
+from chain.membership import MotionId, alike, motion_is_valid
 from chain.message import JoinRequest, Refusal
 from chain.outbox import Outbox
 
@@ -63,7 +63,7 @@ class Desk:
     def _refusal(self, request: Request, peer: MemberId, tip: Tip, clock_ms: int) -> str | None:
         if request.identity != peer:
             return "the request is somebody else's"
-        if any(same_nick(request.nick, member.nick) for member in tip.committee.members):
+        if any(alike(request.nick, member.nick) for member in tip.committee.members):
             return f"the nick {request.nick!r} is taken; choose another"
         if request.voucher is not None and request.voucher.key in tip.spent:
             return "this invitation was used already; ask for a new one"
@@ -136,20 +136,21 @@ class Desk:
                         self.motions[named] = control, {author}
                         wanted = self._wants.get(target_of(control))
                         if (wanted is not None and _same_end(wanted, control)) or self._by_rule(
-                            control, clock_ms
+                            control, tip, clock_ms
                         ):
                             self._back(named)
                         self._announce_motion(named, tip)
                 case _:
                     pass
 
-    def _by_rule(self, motion: Motion, clock_ms: int) -> bool:
+    def _by_rule(self, motion: Motion, tip: Tip, clock_ms: int) -> bool:
         """With the `auto` rule every honest node approves a valid invitation that is not over."""
         return (
             self._rule is AdmissionRule.AUTO
             and isinstance(motion, Admit)
             and motion.request.voucher is not None
             and motion.request.voucher.expires * 1000 >= clock_ms
+            and not any(alike(motion.request.nick, member.nick) for member in tip.committee.members)
         )
 
     def _announce_motion(self, named: MotionId, tip: Tip) -> None:

@@ -1,5 +1,6 @@
 """Which motions count: a pure fold over the control items of one epoch in their agreed order."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -7,6 +8,9 @@ from chain.committee import MAX_MEMBERS, Committee, Member, spent_digest
 from chain.control import Admit, Approve, Control, Motion, Rekey, Remove, Request
 from chain.crypto import Verifier
 from chain.ids import MemberId, RoomId, SlotId
+
+MAX_SPENT = 8192
+"""So many vote keys and invitations a room can use up: a newcomer is handed the list in one message."""
 
 MotionId = tuple[SlotId, int]
 """The slot a motion stands in, and its position there."""
@@ -64,8 +68,9 @@ def motion_is_valid(
             return (
                 committee.n < MAX_MEMBERS
                 and committee.place(request.identity) is None
-                and all(same_nick(request.nick, member.nick) is False for member in committee.members)
+                and all(request.nick != member.nick for member in committee.members)
                 and request.vote_key not in spent
+                and len(spent) + 2 <= MAX_SPENT
                 and _voucher_counts(request, committee, spent)
                 and request.holds(room=room, verify=verify)
             )
@@ -76,13 +81,22 @@ def motion_is_valid(
                 committee.place(request.identity) is not None
                 and request.voucher is None
                 and request.vote_key not in spent
+                and len(spent) + 1 <= MAX_SPENT
                 and request.holds(room=room, verify=verify)
             )
 
 
-def same_nick(one: str, other: str) -> bool:
-    """Nicks that differ only in case are the same nick."""
-    return one.casefold() == other.casefold()
+def alike(one: str, other: str) -> bool:
+    """Whether two nicks are easily taken for each other: they differ in case or composition only.
+
+    For a member's own judgement; the agreed rule compares exactly, because Unicode tables differ between
+    Pythons and a committee must not.
+    """
+    return _folded(one) == _folded(other)
+
+
+def _folded(nick: str) -> str:
+    return unicodedata.normalize("NFKC", nick).casefold()
 
 
 def _voucher_counts(request: Request, committee: Committee, spent: tuple[bytes, ...]) -> bool:

@@ -14,6 +14,7 @@ from chain.control import Request
 from chain.crypto import Signer, preimage, tagged_hash
 from chain.errors import MalformedError
 from chain.ids import BlockId, Hash, MemberId, RoomId, Signature, SlotId
+from chain.membership import MAX_SPENT
 
 WIRE_VERSION = 1
 MAX_ENVELOPE = 1024 * 1024
@@ -221,7 +222,7 @@ class Finals(Record, frozen=True, tag=16):
     genesis: Annotated[bytes, msgspec.Meta(max_length=2048)]
     finals: Annotated[tuple[Final, ...], msgspec.Meta(max_length=256)]
     frontier: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=64)]
-    spent: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=8192)]
+    spent: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=MAX_SPENT)]
     more: bool
 
 
@@ -281,5 +282,5 @@ def signed(message: S, *, room: RoomId, key: Signer) -> S:
 def unpack(data: bytes) -> tuple[Message, ...]:
     """The messages of one envelope; MalformedError for anything else, also an unknown version."""
     if len(data) > 2 and data[0] == 0x92 and data[1] != WIRE_VERSION:
-        raise MalformedError(f"version {data[1]} of the protocol; this node speaks {WIRE_VERSION}")
+        raise MalformedError(f"another version of the protocol; this node speaks {WIRE_VERSION}")
     return decode(data, Envelope, limit=MAX_ENVELOPE).messages

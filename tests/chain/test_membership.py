@@ -17,7 +17,7 @@ from chain.control import (
 )
 from chain.crypto import Ed25519Signer, ed25519_verify
 from chain.ids import Hash, MemberId, RoomId, SlotId, VoteKey
-from chain.membership import Ballot, enact, motion_is_valid, same_nick
+from chain.membership import MAX_SPENT, Ballot, alike, enact, motion_is_valid
 from tests.chain.drawing import Person, seed
 
 ROOM = RoomId(seed("room"))
@@ -86,7 +86,7 @@ def test_what_can_take_effect_is_valid(motion: Motion) -> None:
     [
         ("is a member", Admit(asks(FOUR[0], vote=NEW_KEY, nick="new"))),
         ("takes a nick", Admit(asks(EVE, nick="bob"))),
-        ("takes a nick in capitals", Admit(asks(EVE, nick="BOB"))),
+        ("hides something in its nick", Admit(asks(EVE, nick="b\u200bob"))),
         ("has a vote key that was one", Admit(asks(EVE, vote=FOUR[0].vote))),
         ("has a voucher of a stranger", Admit(asks(EVE, by=FAY))),
         ("asks another room", Admit(asks(EVE, room=RoomId(seed("elsewhere"))))),
@@ -114,10 +114,18 @@ def test_a_full_room_admits_nobody_and_the_last_member_stays() -> None:
     assert is_valid(Remove(FOUR[0].id), committee=committee_of(*FOUR[:2]))
 
 
-def test_nicks_that_differ_in_case_only_are_the_same() -> None:
-    assert same_nick("Zoë", "zoË")
-    assert same_nick("STRASSE", "straße")
-    assert not same_nick("zoe", "zoë")
+def test_a_member_sees_that_nicks_are_alike_though_the_agreed_rule_compares_exactly() -> None:
+    assert alike("Zoë", "zoË")
+    assert alike("STRASSE", "straße")
+    assert alike("Zoë", "Zoe\u0308")
+    assert not alike("zoe", "zoë")
+    assert is_valid(Admit(asks(EVE, nick="BOB")))
+
+
+def test_a_room_that_has_spent_all_its_keys_admits_nobody() -> None:
+    spent = tuple(number.to_bytes(32, "big") for number in range(MAX_SPENT - 1))
+    assert not is_valid(Admit(asks(EVE)), spent=spent)
+    assert is_valid(Admit(asks(EVE)), spent=spent[:-1])
 
 
 def fold(*controls: tuple[int, Control], committee: Committee = COMMITTEE) -> Ballot:
