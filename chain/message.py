@@ -282,5 +282,6 @@ def signed(message: S, *, room: RoomId, key: Signer) -> S:
 def unpack(data: bytes) -> tuple[Message, ...]:
     """The messages of one envelope; MalformedError for anything else, also an unknown version."""
     if len(data) > 2 and data[0] == 0x92 and data[1] != WIRE_VERSION:
-        raise MalformedError(f"another version of the protocol; this node speaks {WIRE_VERSION}")
+        version = str(data[1]) if data[1] < 0x80 else "beyond 127"
+        raise MalformedError(f"version {version} of the protocol; this node speaks {WIRE_VERSION}")
     return decode(data, Envelope, limit=MAX_ENVELOPE).messages
