@@ -13,7 +13,7 @@ from node.config import DEFAULT_MAX_PEERS, MAX_VIA, VOTE_FILE, Home, RoomConfig,
 from node.disk import create_store
 from node.errors import UsageError
 from node.keys import create_key, load_or_create_key
-from signaling.carrier import carrier_from_spec
+from signaling.carriers import carrier_from_spec
 from signaling.errors import SignalError
 from signaling.invitation import Invitation
 

@@ -31,7 +31,8 @@ from node.lock import room_lock
 from node.mesh import Line, Mesh
 from node.seat import Seat
 from node.webrtc import Rtc, open_rtc
-from signaling.carrier import Carrier, carrier_from_spec
+from signaling.carrier import Carrier
+from signaling.carriers import carrier_from_spec
 from signaling.errors import SignalError
 from signaling.invitation import Invitation
 from signaling.lobby import Lobby, LobbyProfile, LobbySession, keep_session

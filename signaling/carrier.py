@@ -1,15 +1,12 @@
 """What every carrier does: it moves small opaque parcels, and may lose, repeat, reorder or invent them.
 
-Adding a carrier is one file and one line in `_CARRIERS`. Nothing that comes out of a carrier is trusted.
+Nothing that comes out of a carrier is trusted. The carriers there are stand in signaling/carriers.py.
 """
 
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
-
-from signaling.errors import CarrierError
 
 MAX_PAYLOAD: Final = 16 * 1024
 
@@ -54,24 +51,3 @@ class Carrier(Protocol):
 
     async def aclose(self) -> None:
         """Withdraw what we left and let go of resources."""
-
-
-def carrier_from_spec(spec: str, *, faults: Counter[str] | None = None) -> Carrier:
-    """The carrier that "dir:/path" or the like names, or CarrierError. Touches nothing yet."""
-    name, _, where = spec.partition(":")
-    make = _CARRIERS.get(name)
-    if make is None:
-        known = ", ".join(sorted(_CARRIERS))
-        raise CarrierError(f"There is no carrier called {name!r}.", f"Use one of: {known}.")
-    return make(where, faults if faults is not None else Counter())
-
-
-def _directory(where: str, faults: Counter[str]) -> Carrier:
-    from signaling.directory import DirectoryCarrier
-
-    return DirectoryCarrier(where, faults=faults)
-
-
-_CARRIERS: Final[dict[str, Callable[[str, Counter[str]], Carrier]]] = {
-    "dir": _directory,
-}

@@ -12,7 +12,7 @@ from node.connect import rendezvous
 from node.errors import LinkClosed
 from node.link import Link
 from node.webrtc import open_rtc
-from signaling.carrier import carrier_from_spec
+from signaling.carriers import carrier_from_spec
 
 
 def key_of(name: str) -> SigningKey:

@@ -20,7 +20,8 @@ from node.connect import Introduction, rendezvous
 from node.errors import LinkClosed
 from node.link import Link
 from node.webrtc import Rtc, open_rtc
-from signaling.carrier import Carrier, Parcel, ParcelKind, carrier_from_spec
+from signaling.carrier import Carrier, Parcel, ParcelKind
+from signaling.carriers import carrier_from_spec
 from signaling.description import Candidate, Identity, RoomId, Session, Setup, Transport, encode, make_offer
 from signaling.envelope import Envelope, parcel_key, presence_parcel, seal_envelope
 from signaling.invitation import invitation_key

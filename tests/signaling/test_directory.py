@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, Parcel, ParcelKind, carrier_from_spec
+from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, Parcel, ParcelKind
+from signaling.carriers import carrier_from_spec
 from signaling.directory import DirectoryCarrier
 from signaling.errors import CarrierError
 from signaling.lobby import Lobby, LobbyProfile, LobbySession, keep_session
