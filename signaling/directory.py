@@ -48,12 +48,12 @@ _OURS: Final = frozenset({"session.json", "profile"})
 class DirectoryCarrier:
     """The folder as a Carrier, and the lobby's JSON files beside it. The folder is made when first needed."""
 
-    def __init__(self, where: str, faults: Counter[str]) -> None:
+    def __init__(self, where: str, faults: Counter[str] | None = None) -> None:
         if not where:
             raise CarrierError("dir: needs a folder.", "Write dir:/path/to/folder.")
         self._path = Path(where).expanduser().absolute()
         self.spec = f"dir:{self._path}"
-        self.faults = faults
+        self.faults: Counter[str] = faults if faults is not None else Counter()
         self._mine: dict[str, bytes] = {}  # name -> digest of what we wrote there
         self._lock = trio.Lock()
 
