@@ -50,6 +50,7 @@ class _Place:
             deque()
         )  # old blocks: they leave when the outbox is empty, votes never wait
         self.served = 0
+        self.handed = 0  # envelopes given to the line
         self.sending = False  # a message is between outbox and line
         self.filled = trio.lowlevel.ParkingLot()
         self.emptied = trio.lowlevel.ParkingLot()
@@ -202,6 +203,7 @@ class Mesh:
                     place.emptied.unpark_all()
                     await place.filled.park()
                 place.sending = True
+                place.handed += 1
                 if place.outbox:
                     data = place.outbox.popleft()
                     await place.line.send(data)

@@ -13,5 +13,5 @@ def pytest_runtest_makereport(
     report = yield
     if report.skipped and os.environ.get("PIGEON_REQUIRE_ALL") == "1":
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped, and PIGEON_REQUIRE_ALL=1 forbids that: {report.longrepr}"
+        report.longrepr = f"{item.nodeid}: PIGEON_REQUIRE_ALL=1 forbids to skip: {report.longrepr}"
     return report

@@ -73,7 +73,7 @@ def run_all(seeds: range, *, jobs: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1500, help="how many (default 1500)")
+    parser.add_argument("--seeds", type=int, default=1000, help="how many (default 1000)")
     parser.add_argument("--start", type=int, default=0, help="the first one (default 0)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--seed", type=int, help="replay this one alone, with a trace")
