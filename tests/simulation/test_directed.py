@@ -5,7 +5,7 @@ import pytest
 from chain.block import Body, Slot
 from chain.effects import Arrived
 from chain.ids import Hash
-from chain.message import UNSIGNED, SlotMessage, pack, signed, unpack
+from chain.message import UNSIGNED, Hello, SlotMessage, pack, signed, unpack
 from tests.simulation.machine import Node
 from tests.simulation.network import fixed
 from tests.simulation.rest import check_liveness, check_rest
@@ -154,3 +154,29 @@ ONCE_FAILED = {
 def test_a_seed_that_failed_once_passes(seed: int) -> None:
     _, counts, problem = attempt(seed)
     assert counts is not None, f"{problem}\n    replay: {REPLAY} {seed}"
+
+
+def test_a_member_that_claims_a_height_it_cannot_show_holds_nobody_up() -> None:
+    """A node that just restarted must not wait for blocks that do not exist before it signs again."""
+    world, liar, (one, *_) = room_with_lying_leader()
+    world.crash(one)
+    world.run()
+    hello = Hello(
+        epoch=world.room.tip.epoch,
+        height=2**40,
+        block=world.room.tip.block,
+        linked=(),
+        mine=None,
+        yours=None,
+        reply=False,
+    )
+    liar.withhold = lambda target, data: target is one
+    world.restart(one)
+    for _ in range(20):
+        world.give(one, Arrived(liar.id, pack([hello])[0]))
+        world.run(until=world.calendar.now + 1)
+    uuid = world.say(one)
+    world.run(until=world.calendar.now + 30)
+    assert uuid is not None
+    assert world.properties.spoken[uuid].ordered == 1
+    finish_without(world, liar)
