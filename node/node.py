@@ -3,8 +3,8 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,8 +23,9 @@ from node.connect import Introduction, rendezvous
 from node.control import serve_control
 from node.create import check_name, checked_carriers, create_room, read_invitation
 from node.disk import create_store, identity_of, in_words, open_store, vote_key_of
-from node.errors import NodeError, Unreachable
+from node.errors import Unreachable
 from node.events import AdmittedEvent, AnyEvent, InviteEvent, RoomEvent, StatusEvent
+from node.failure import one_error
 from node.joining import Admitted, Newcomer
 from node.keys import create_key, load_or_create_key
 from node.lock import room_lock
@@ -69,7 +70,7 @@ async def open_node(
     else stands in the way. When the node fails later, the block is cancelled and the error raised from here.
     """
     node = Node(home, target, nick=nick, via=via, loopback_only=loopback_only)
-    with _one_error():
+    with one_error():
         async with trio.open_nursery() as nursery:
             await nursery.start(node._serve)
             try:
@@ -386,24 +387,3 @@ async def _close_carriers(carriers: list[Carrier]) -> None:
         for carrier in carriers:
             with suppress(SignalError):  # the folder may be gone
                 await carrier.aclose()
-
-
-@contextmanager
-def _one_error() -> Iterator[None]:
-    """One error that ended a node comes out as itself and not as the group it was in."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        ours = [error for error in _leaves(group) if not isinstance(error, trio.Cancelled)]
-        known = [error for error in ours if isinstance(error, NodeError)]
-        if known or len(ours) == 1:
-            raise (known or ours)[0] from None
-        raise
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    else:
-        yield error

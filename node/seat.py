@@ -1,14 +1,12 @@
 """A member's place in its room: the replica, its store, and what both tell people."""
 
 import logging
-import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, assert_never
 
-import msgspec
 import trio
 from nacl.signing import SigningKey
 
@@ -36,7 +34,7 @@ from chain.replica import Replica
 from node.admission import Admission
 from node.api import MemberView
 from node.bus import Bus
-from node.config import RoomConfig, make_private_directory, write_whole
+from node.config import RoomConfig
 from node.content import body_id, body_text, text_body
 from node.disk import in_words
 from node.errors import Exit, NodeError
@@ -45,7 +43,6 @@ from node.events import (
     AnyEvent,
     DeliveredEvent,
     ErrorEvent,
-    EvidenceEvent,
     FinalEvent,
     InviteEvent,
     LinkView,
@@ -57,9 +54,9 @@ from node.events import (
     StatusEvent,
 )
 from node.mesh import MAX_GUESTS, Mesh
-from node.record import View
 from node.runtime import Notice, Runtime
 from node.shelf import Shelf
+from node.teller import Teller
 from signaling.invitation import Anchor
 
 if TYPE_CHECKING:
@@ -92,16 +89,19 @@ class Seat:
         self._mesh = mesh
         self._bus = bus
         self._faults = faults
-        self._evidence_directory = evidence
         self._to_inbox = inbox[0]
         self._shelf = Shelf(store)
-        self._view = View(self.me)
-        self._published = 0
-        """Every final message below this index has been published, or was there at the start."""
+        self._teller = Teller(
+            shelf=self._shelf,
+            bus=bus,
+            me=self.me,
+            fingerprint=config.fingerprint,
+            evidence=evidence,
+            on_final=self._on_final,
+        )
+        self.prepare = self._teller.prepare
         snapshot = store.snapshot()
         self._waiters: dict[bytes, trio.Event] = {}
-        self._grown = trio.Event()
-        self._evidence: list[EvidenceFound] = []
         self._notes: list[str] = []
         if store.rolled_back:
             # The lost part of the journal may hold signatures: whoever signs again may sign twice.
@@ -160,20 +160,12 @@ class Seat:
 
     # life
 
-    async def prepare(self) -> None:
-        """Read the record once, so that what was final before is not news."""
-        while True:
-            after, _ = await self._shelf.read(self._view, self._published)
-            if after == self._published:
-                return
-            self._published = after
-
     async def run(self, heard: Sequence[Input] = ()) -> None:
         """Until cancelled; NodeError when the disk fails. `heard`: what linked peers said before."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._runtime.run, heard)
-                nursery.start_soon(self._publish)
+                nursery.start_soon(self._teller.run)
         except* StoreError as errors:
             raise in_words(errors.exceptions[0]) from errors
 
@@ -213,7 +205,7 @@ class Seat:
                 if uuid in self._outstanding:
                     self._bus.publish(DeliveredEvent(id=uuid.hex(), acks=acks))
             case Ordered() | HistoryGrew():
-                self._grown.set()
+                self._teller.wake()
             case CommitteeChanged(committee=committee, passed=passed):
                 self._on_committee(committee, passed)
             case Asks():
@@ -221,8 +213,7 @@ class Seat:
                 if event is not None:
                     self._bus.publish(event)
             case EvidenceFound():
-                self._evidence.append(notice)
-                self._grown.set()
+                self._teller.add_evidence(notice, nick=self.nick_of(notice.member))
             case JournalLost(detail=detail):
                 self._note(
                     f"This node signs nothing more: {detail}. Somebody holds signatures of ours that our "
@@ -261,44 +252,10 @@ class Seat:
                 assert_never(passed)
         self._bus.publish(self.room())
 
-    async def _publish(self) -> None:
-        """Final messages in the order of their index, without a hole, and evidence, to whoever subscribes."""
-        while True:
-            await self._grown.wait()
-            self._grown = trio.Event()
-            while self._evidence:
-                await self._publish_evidence(self._evidence.pop(0))
-            while True:
-                after, events = await self._shelf.read(self._view, self._published)
-                for event in events:
-                    self._settle(event)
-                    self._bus.publish(event)
-                if after == self._published:
-                    break
-                self._published = after
-            self.update_watch()
-
-    def _settle(self, event: FinalEvent) -> None:
+    def _on_final(self, event: FinalEvent) -> None:
         if event.mine:
             self._outstanding.pop(bytes.fromhex(event.id), None)
-
-    async def _publish_evidence(self, found: EvidenceFound) -> None:
-        kept = await self._shelf.evidence(found.member, found.kind)
-        path = ""
-        if kept is not None:
-            name = f"evidence-{found.member.hex()[:12]}-{time.time_ns()}.json"
-            content = {
-                "v": 1,
-                "room": self._config.fingerprint,
-                "member": found.member.hex(),
-                "kind": found.kind,
-                "first": kept[0].hex(),
-                "second": kept[1].hex(),
-            }
-            path = str(self._evidence_directory / name)
-            await trio.to_thread.run_sync(_write_evidence, Path(path), msgspec.json.encode(content))
-        nick = self.nick_of(found.member)
-        self._bus.publish(EvidenceEvent(member=found.member.hex(), nick=nick, kind=found.kind, file=path))
+            self.update_watch()
 
     # what people ask
 
@@ -369,7 +326,7 @@ class Seat:
             notes.append(
                 "After the restart this node signs nothing until enough members confirmed its journal."
             )
-        missing = self.tip.frontier.size - self._published
+        missing = self.tip.frontier.size - self._teller.told
         if missing > 0:
             notes.append(f"{missing} earlier items are still being fetched.")
         if self._config.rule == "auto" and committee.n > 1:
@@ -411,30 +368,12 @@ class Seat:
             first: list[AnyEvent] = [self.room(), *self._admission.events()]
             first += [PendingEvent(id=uuid.hex(), text=text) for uuid, text in self._outstanding.items()]
             self.update_watch()
-            stream = self._stream(first, since, self._published, subscription)
+            stream = self._teller.stream(first, since=since, live=subscription)
             try:
                 yield stream
             finally:
                 await stream.aclose()
         self.update_watch()
-
-    async def _stream(
-        self, first: list[AnyEvent], since: int | None, until: int, live: AsyncIterator[AnyEvent]
-    ) -> AsyncGenerator[AnyEvent, None]:
-        for event in first:
-            yield event
-        index = until if since is None else since
-        while index < until:
-            after, finals = await self._shelf.read(self._view, index)
-            for final in finals:
-                if final.index < until:
-                    yield final
-            if after == index:
-                break
-            index = after
-        async for event in live:
-            if since is None or not isinstance(event, FinalEvent) or event.index >= since:
-                yield event
 
 
 def _peer_event(peer: MemberId, nick: str, up: bool) -> PeerEvent:
@@ -445,8 +384,3 @@ def _texts(bodies: Iterable[Body]) -> dict[bytes, str]:
     """The text messages among these, by id."""
     texts = {body_id(body.data): body_text(body.data) for body in bodies}
     return {uuid: text for uuid, text in texts.items() if text is not None}
-
-
-def _write_evidence(path: Path, content: bytes) -> None:
-    make_private_directory(path.parent)
-    write_whole(path, content)
