@@ -94,6 +94,10 @@ class Properties:
                 case _:
                     pass
 
+    def forget(self, name: str) -> None:
+        """This node's disk went back in time; what it signed before still counts."""
+        del self.nodes[name]
+
     def slot(self, slot_id: SlotId) -> Slot:
         """A slot that some honest node kept."""
         return self._slots[slot_id].slot

@@ -149,3 +149,26 @@ def test_one_missing_link_and_one_absent_member_do_not_stop_a_room_of_four() -> 
     check_liveness_without(world, absent)
     world.blocked.clear()
     settle(world)
+
+
+def test_a_member_whose_disk_was_rolled_back_signs_nothing_more_and_says_so() -> None:
+    """It would sign its first slot, ack and vote of this epoch again, and differently."""
+    world = quiet_room(4)
+    victim = follower_of(world)
+    for node in world.nodes:
+        world.say(node)
+        world.run()
+    world.crash(victim)
+    world.wipe(victim)
+    world.properties.forget(victim.name)
+    world.properties.kept(victim.name, world.room.records)
+    world.restart(victim)
+    world.say(victim)
+    world.run()
+    assert victim.journal_lost
+    others = [node for node in world.nodes if node is not victim]
+    world.say(others[0])
+    world.run()
+    heights = {node.running.tip.height for node in world.nodes}
+    assert heights == {max(world.properties.blocks)}
+    assert sum(said.ordered for said in world.properties.spoken.values()) == 5
