@@ -88,7 +88,7 @@ def test_what_was_said_while_a_link_was_down_goes_out_after_the_member_caught_up
     check_rest(world)
 
 
-def test_a_pull_that_was_lost_with_its_link_is_asked_again_over_the_next_one() -> None:
+def test_links_that_come_and_go_while_a_slot_is_fetched_leave_nobody_behind() -> None:
     """A member knows from acks that a slot exists; who could serve it is cut off before it answers."""
     world = quiet_room(4)
     speaker, *others = world.nodes
