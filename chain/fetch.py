@@ -1,13 +1,13 @@
 """Asks one linked peer at a time for committed blocks; another one if nothing comes of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chain.ids import MemberId
 from chain.message import PullRange
 from chain.outbox import Outbox
 
 PATIENCE = 5.0
-"""Seconds a peer has to answer before the next one is asked."""
+"""Seconds without anything new from a peer before the next one is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,11 @@ class Fetch:
         self.drop(peer)
         self._claims.pop(peer, None)
         self._failed.discard(peer)
+
+    def heard(self, peer: MemberId, *, now: float) -> None:
+        """Something new came from a peer: if it is the one we asked, it is at work."""
+        if self._asked is not None and self._asked.peer == peer:
+            self._asked = replace(self._asked, at=now)
 
     def highest_claim(self) -> int:
         return max((h for peer, h in self._claims.items() if peer not in self._failed), default=0)

@@ -59,24 +59,27 @@ class History:
         self._finish(peer)
         return True
 
-    def on_slot(self, message: SlotMessage, *, peer: MemberId) -> None:
-        """Take in a slot of the block at hand; others are ignored."""
+    def on_slot(self, message: SlotMessage, *, peer: MemberId) -> bool:
+        """Take in a slot of the block at hand; true if it is one, and new."""
         slot, current = message.slot, self._current
         if current is None or slot.epoch != self.tip.epoch or slot.lane >= self.tip.committee.n:
-            return
+            return False
         old, new = self.tip.cut[slot.lane], current.block.cut[slot.lane]
         author = self.tip.committee.members[slot.lane].identity
         made = tuple(body.commitment(room=self.tip.room, author=author) for body in message.bodies)
         if not old.seq < slot.seq <= new.seq or made != slot.commitments:
-            return
+            return False
         # The id, and so the block, does not cover the signature: a liar could send another one.
         vote_key = self.tip.committee.members[slot.lane].vote_key
         if not self._verify(vote_key, slot.preimage(self.tip.room), slot.signature):
             self._out.fault(peer, FaultKind.WRONG_SIGNATURE, "a slot of the past")
-            return
+            return False
         slot_id = slot.id(self.tip.room)
+        if slot_id in self._slots:
+            return False
         self._slots[slot_id] = KeepSlot(slot_id, slot, message.bodies)
         self._finish(peer)
+        return True
 
     def _finish(self, peer: MemberId) -> None:
         current = self._current

@@ -395,13 +395,18 @@ class Replica:
         if slot.epoch > self.tip.epoch:
             self._keep_early(peer, message)
             return
-        if self.history is not None and not self.history.complete:
-            self.history.on_slot(message, peer=peer)
+        if (
+            self.history is not None
+            and not self.history.complete
+            and self.history.on_slot(message, peer=peer)
+        ):
+            self._history_fetch.heard(peer, now=state.now)
         if slot.epoch < self.tip.epoch:
             return
         if slot.lane == state.me and not self._greeting.check_own_slot(message, peer=peer):
             return
         if state.broadcast.on_slot(message, peer=peer):
+            self._fetch.heard(peer, now=state.now)
             self._relay(message, slot.lane, source=peer)
         self._commit_what_is_whole()
 
