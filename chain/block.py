@@ -15,6 +15,8 @@ from chain.ids import BlockId, Hash, MemberId, RoomId, Signature, SlotId
 SLOT_BODIES = 32
 SLOT_BODY_BYTES = 64 * 1024
 SLOT_CONTROL = 16
+SLOT_HEADER_BYTES = 32 * 1024
+"""A header with its control items; two of them and their envelope stay far below one message's limit."""
 SALT_SIZE = 32
 UUID_SIZE = 16
 

@@ -6,7 +6,7 @@ time or for a leader. Cost: two network delays.
 
 from collections.abc import Iterator, Sequence
 
-from chain.block import SLOT_BODY_BYTES, Body, Dep, Head, Slot
+from chain.block import SLOT_BODY_BYTES, SLOT_HEADER_BYTES, Body, Dep, Head, Slot
 from chain.codec import encode
 from chain.control import Control
 from chain.effects import Delivered, FaultKind
@@ -25,6 +25,8 @@ from chain.message import (
 from chain.parking import Parking
 from chain.records import Journal, KeepSlot
 
+CUTS_REMEMBERED = 64
+
 LaneSlots = dict[int, list[tuple[SlotId, Slot]]]
 
 
@@ -39,7 +41,8 @@ class Broadcast:
         self.ackseq = 0
         self.last_ack: dict[int, Ack] = {}
         self._parking = Parking()
-        self._asked: set[tuple[MemberId, SlotId]] = set()
+        self._asked: dict[SlotId, set[MemberId]] = {}
+        """Whom we asked for which head."""
 
     # What we author
 
@@ -50,7 +53,7 @@ class Broadcast:
 
     def may_append(self) -> bool:
         """Whether a slot of ours fits into the window above the cut."""
-        return self.epoch.signing and len(self.own.path) < WINDOW
+        return self.epoch.signing and self.own.frozen is None and len(self.own.path) < WINDOW
 
     def append(
         self, bodies: tuple[Body, ...], control: tuple[Control, ...], *, claimed_time: int
@@ -85,10 +88,10 @@ class Broadcast:
         self.epoch.out.to_all(SlotMessage(slot, bodies))
         return kept
 
-    def sign_acks(self) -> None:
+    def sign_acks(self) -> bool:
         """At the end of a tick: one ack for all lanes whose branch grew. The author acks by signing."""
         if not self.epoch.signing:
-            return
+            return False
         me, key = self.epoch.signer
         dirty = [
             lane
@@ -96,7 +99,7 @@ class Broadcast:
             if lane.place != me and lane.frozen is None and lane.head.seq > max(lane.acked_seq, lane.base.seq)
         ]
         if not dirty:
-            return
+            return False
         self.ackseq += 1
         entries = tuple((lane.place, lane.head) for lane in dirty)
         unsigned = Ack(self.epoch.number, me, self.ackseq, entries, UNSIGNED)
@@ -107,6 +110,7 @@ class Broadcast:
             lane.record_ack(me, lane.head, ack, self.slots)
             self.epoch.out.keep(Journal(f"ack:{lane.place}", encode(ack)))
         self.epoch.out.to_all(ack)
+        return True
 
     # What arrives
 
@@ -120,8 +124,7 @@ class Broadcast:
         if slot.seq <= lane.base.seq:
             return False
         if not lane.in_window(slot.seq):
-            out.fault(peer, FaultKind.FLOOD, "a slot beyond the window")
-            return False
+            return False  # its author is ahead of us, or floods; catching up brings what matters
         slot_id = slot.id(self.epoch.room)
         if slot_id in self.slots or slot_id in self._parking:
             return False
@@ -136,7 +139,7 @@ class Broadcast:
         first_id, first = lane.first_seen.setdefault(slot.seq, (slot_id, slot))
         if first_id != slot_id:
             self.freeze(lane, first, slot)
-            if not lane.takes_fork(slot.seq, slot_id):
+            if not (lane.is_named(slot_id) or self._parking.waits_for(slot_id)):
                 return False
         return self._take_in(KeepSlot(slot_id, slot, message.bodies), peer)
 
@@ -148,6 +151,8 @@ class Broadcast:
             return "a slot with malformed dependencies"
         if any(dep.seq == 0 for dep in slot.deps) or not (slot.control or slot.commitments):
             return "an empty slot or dependency"
+        if len(encode(slot)) > SLOT_HEADER_BYTES:
+            return "a slot with too large a header"
         if len(bodies) != len(slot.commitments) or sum(len(b.data) for b in bodies) > SLOT_BODY_BYTES:
             return "a slot without its bodies, or with too much of them"
         author = self.epoch.identity(slot.lane)
@@ -155,19 +160,25 @@ class Broadcast:
         return None if made == list(slot.commitments) else "a body that its slot does not commit to"
 
     def _take_in(self, kept: KeepSlot, peer: MemberId) -> bool:
-        missing = self._missing(kept.slot)
-        if missing is None:
-            return False  # a branch that can never be ordered; whoever handed it on is not to blame
-        if missing:
-            if not self._parking.park(kept, waits_for=[head.id for _, head in missing], peer=peer):
-                self.epoch.out.fault(peer, FaultKind.FLOOD, "too many slots without their predecessors")
-                return False
-            for place, head in missing:
-                self.pull(place, head, peer=peer)
-            return True
-        self._hold(kept)
-        for freed, sender in self._parking.release(kept.id):
-            self._take_in(freed, sender)
+        """Hold a slot, and whatever waited for it; or park it. False if it can never be ordered."""
+        waiting = [(kept, peer)]
+        first = True
+        while waiting:
+            slot, sender = waiting.pop()
+            missing = self._missing(slot.slot)
+            if missing is None:
+                if first:
+                    return False  # whoever handed it on is not to blame for its branch
+            elif missing:
+                if self._parking.park(slot, waits_for=[head.id for _, head in missing], peer=sender):
+                    for place, head in missing:
+                        self.pull(place, head, peer=sender)
+                elif first:
+                    return False  # its owner has more waiting than anybody can need
+            else:
+                self._hold(slot)
+                waiting.extend(self._parking.release(slot.id))
+            first = False
         return True
 
     def _missing(self, slot: Slot) -> list[tuple[int, Head]] | None:
@@ -194,7 +205,8 @@ class Broadcast:
         lane, slot = self.lanes[kept.slot.lane], kept.slot
         self.slots[kept.id] = kept
         lane.held_at.setdefault(slot.seq, []).append(kept.id)
-        lane.named.discard(kept.id)
+        lane.in_cuts.pop(kept.id, None)
+        self._asked.pop(kept.id, None)
         self.epoch.out.keep(kept)
         if lane.extends(slot):
             lane.path.append(kept.id)
@@ -211,12 +223,10 @@ class Broadcast:
             self.epoch.out.fault(peer, FaultKind.INVALID, "a malformed ack")
             return False
         last = self.last_ack.get(ack.signer)
-        if ack == last:
-            return False
-        if not self.epoch.signature_holds(ack):
+        if ack != last and not self.epoch.signature_holds(ack):
             self.epoch.out.fault(peer, FaultKind.WRONG_SIGNATURE, "an ack")
             return False
-        if last is not None and last.ackseq == ack.ackseq:
+        if last is not None and last.ackseq == ack.ackseq and last != ack:
             self.epoch.out.evidence(self.epoch.identity(ack.signer), "two acks of one number", last, ack)
         if last is None or ack.ackseq > last.ackseq:
             self.last_ack[ack.signer] = ack
@@ -225,7 +235,10 @@ class Broadcast:
             lane = self.lanes[place]
             if not lane.in_window(head.seq):
                 continue
-            news |= lane.record_ack(ack.signer, head, ack, self.slots)
+            new, gone = lane.record_ack(ack.signer, head, ack, self.slots)
+            news |= new
+            if gone is not None:
+                self._asked.pop(gone.id, None)
             self.pull(place, head, peer=peer)
         return news
 
@@ -242,6 +255,7 @@ class Broadcast:
         room = self.epoch.room
         genuine = first.id(room) != second.id(room) and all(
             slot.epoch == self.epoch.number
+            and len(encode(slot)) <= SLOT_HEADER_BYTES
             and self.epoch.verify(vote_key, slot.preimage(room), slot.signature)
             for slot in (first, second)
         )
@@ -269,16 +283,16 @@ class Broadcast:
         lane = self.lanes[place]
         if head.id in self.slots or not lane.in_window(head.seq):
             return
-        if len(lane.named) < 4 * WINDOW:
-            lane.named.add(head.id)
-        if peer in self.epoch.out.linked and (peer, head.id) not in self._asked:
-            self._asked.add((peer, head.id))
+        asked = self._asked.setdefault(head.id, set())
+        if peer in self.epoch.out.linked and peer not in asked:
+            asked.add(peer)
             have = lane.base.seq if lane.frozen else min(lane.head.seq, head.seq - 1)
             self.epoch.out.to(peer, PullSlot(self.epoch.number, place, have, head))
 
     def forget_asked(self, peer: MemberId) -> None:
         """The link is new or gone: what was asked over it may be asked again."""
-        self._asked = {asked for asked in self._asked if asked[0] != peer}
+        for asked in self._asked.values():
+            asked.discard(peer)
 
     def branch(self, place: int, *, have: int, head: Head) -> list[KeepSlot]:
         """The held slots of one branch after `have` up to `head`, in order; empty if `head` is not held."""
@@ -353,7 +367,10 @@ class Broadcast:
     # For ordering
 
     def anything_unordered(self) -> bool:
-        return any(lane.held_at for lane in self.lanes)
+        """Whether a slot above the cut may still be ordered; a frozen lane's only once it is certified."""
+        return any(
+            lane.delivered.seq > lane.base.seq if lane.frozen else bool(lane.held_at) for lane in self.lanes
+        )
 
     def anything_delivered(self) -> bool:
         return any(lane.delivered.seq > lane.base.seq for lane in self.lanes)
@@ -396,7 +413,12 @@ class Broadcast:
         return slots, missing
 
     def want_cut(self, missing: list[tuple[int, Head]], *, peer: MemberId) -> None:
+        """Ask for what a proposed or certified cut needs, be it on a branch we would not take otherwise."""
         for place, head in missing:
+            in_cuts = self.lanes[place].in_cuts
+            if head.id not in in_cuts and len(in_cuts) >= CUTS_REMEMBERED:
+                in_cuts.pop(next(iter(in_cuts)))  # a cut that is still at issue is wanted again
+            in_cuts[head.id] = head.seq
             self.pull(place, head, peer=peer)
 
     def vouches_for(self, place: int, head: Head) -> bool:
@@ -406,15 +428,31 @@ class Broadcast:
             return True
         return (lane.on_path(head) and head.seq <= lane.acked_seq) or self.is_certified(place, head)
 
+    def _is_above_cut(self, slot_id: SlotId) -> bool:
+        slot = self.slots[slot_id].slot
+        return slot_id in self.lanes[slot.lane].held_at.get(slot.seq, ())
+
+    def _drop_other_branches(self, lane: Lane) -> None:
+        """After the cut moved: only what descends from it can still be ordered."""
+        alive = {lane.base.id}
+        for seq in sorted(lane.held_at):
+            descending = [i for i in lane.held_at[seq] if self.slots[i].slot.prev in alive]
+            alive = set(descending)
+            if descending:
+                lane.held_at[seq] = descending
+            else:
+                del lane.held_at[seq]
+
     def advance(self, cut: tuple[Head, ...]) -> None:
         """A block was committed: everything at or below its cut is settled."""
         for lane, head in zip(self.lanes, cut, strict=True):
             if head != lane.base:
                 lane.advance(head)
-        for slot_id, kept in list(self.slots.items()):
-            if kept.slot.seq <= self.lanes[kept.slot.lane].base.seq:
-                del self.slots[slot_id]
-                self.delivered_at.pop(slot_id, None)
+                self._drop_other_branches(lane)
+        for slot_id in [slot_id for slot_id in self.slots if not self._is_above_cut(slot_id)]:
+            del self.slots[slot_id]
+            self.delivered_at.pop(slot_id, None)
+        self._asked.clear()
         for kept, sender in self._parking.release_all():
             if kept.slot.seq > self.lanes[kept.slot.lane].base.seq:
                 self._take_in(kept, sender)

@@ -4,6 +4,9 @@ These stand in clear in slot headers. Whether a motion counts is decided in memb
 """
 
 from enum import StrEnum
+from typing import Annotated
+
+import msgspec
 
 from chain.codec import Record, decode, encode
 from chain.crypto import Signer, Verifier, preimage, tagged_hash
@@ -13,6 +16,9 @@ from chain.ids import NO_ROOM, BlockId, Hash, MemberId, RoomId, Signature, SlotI
 MAX_GENESIS = 2048
 MAX_NICK = 32
 MAX_NAME = 64
+MAX_ACCUSED = 8192
+
+Nick = Annotated[str, msgspec.Meta(max_length=MAX_NICK)]
 
 
 class AdmissionRule(StrEnum):
@@ -39,13 +45,13 @@ class Parent(Record, frozen=True):
 class Genesis(Record, frozen=True):
     """Height 0: the founder alone. Signed by both keys of the founder; its hash is the room id."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
     rule: AdmissionRule
     nonce: Hash
     parent: Parent | None
     founder: MemberId
     vote_key: VoteKey
-    nick: str
+    nick: Nick
     identity_signature: Signature
     vote_signature: Signature
 
@@ -156,7 +162,7 @@ class Request(Record, frozen=True):
     room: RoomId
     identity: MemberId
     vote_key: VoteKey
-    nick: str
+    nick: Nick
     voucher: Voucher | None
     anchor: Anchor | None
     identity_signature: Signature
@@ -234,8 +240,8 @@ class Approve(Record, frozen=True, tag=4):
 class Accuse(Record, frozen=True, tag=5):
     """Evidence: two signed things that no honest member signs both of, as encoded messages."""
 
-    first: bytes
-    second: bytes
+    first: Annotated[bytes, msgspec.Meta(max_length=MAX_ACCUSED)]
+    second: Annotated[bytes, msgspec.Meta(max_length=MAX_ACCUSED)]
 
 
 Motion = Admit | Remove | Rekey

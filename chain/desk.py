@@ -64,7 +64,7 @@ class Desk:
         if request.identity != peer:
             return "the request is somebody else's"
         if any(alike(request.nick, member.nick) for member in tip.committee.members):
-            return f"the nick {request.nick!r} is taken; choose another"
+            return "somebody here has this nick, or one much like it; choose another"
         if request.voucher is not None and request.voucher.key in tip.spent:
             return "this invitation was used already; ask for a new one"
         if request.voucher is not None and request.voucher.expires * 1000 < clock_ms:

@@ -112,6 +112,8 @@ class Joiner:
 
     def _finish(self, message: Finals) -> tuple[KeepEpoch, ...]:
         """The last step must bring the state that the final block vouches for."""
+        if not self._walk:
+            raise InvalidBlockError("the founder of a room does not join it")
         last = self._walk[-1]
         if self._anchor is not None and self._anchor.height > 0 and not self._anchor_passed():
             raise InvalidBlockError("this room's record lacks the block the invitation vouches for")

@@ -10,7 +10,6 @@ from chain.records import KeepSlot
 WINDOW = 64
 """An author keeps at most so many slots above the cut; others hold twice as many of its."""
 HEADS_PER_ACKER = 8
-FORKS_PER_SEQ = 4
 
 
 @dataclass(slots=True)
@@ -28,8 +27,8 @@ class Lane:
     held_at: dict[int, list[SlotId]] = field(default_factory=dict)
     acks: dict[int, list[tuple[Head, Ack]]] = field(default_factory=dict)
     """For each acker the highest heads of the branches it acked, with the acks that say so."""
-    named: set[SlotId] = field(default_factory=set)
-    """Heads that an ack or a cut names and we do not hold yet."""
+    in_cuts: dict[SlotId, int] = field(default_factory=dict)
+    """Heads (with their seq) that proposed or certified cuts name and we do not hold."""
     flooded: int = 0
     """On a frozen lane: up to which seq its certified slots were sent to all."""
 
@@ -51,9 +50,11 @@ class Lane:
         head = self.head
         return self.frozen is None and slot.seq == head.seq + 1 and slot.prev == head.id
 
-    def takes_fork(self, seq: int, slot_id: SlotId) -> bool:
-        """Whether to hold a second slot for one place: only if somebody names it or one that follows it."""
-        return slot_id in self.named or (bool(self.named) and len(self.held_at.get(seq, ())) < FORKS_PER_SEQ)
+    def is_named(self, slot_id: SlotId) -> bool:
+        """Whether an ack or a cut names this slot: then it is wanted even if it is a second for its place."""
+        return slot_id in self.in_cuts or any(
+            head.id == slot_id for heads in self.acks.values() for head, _ in heads
+        )
 
     def descends(self, head: Head, ancestor: Head, slots: dict[SlotId, KeepSlot]) -> bool:
         """Whether `head` is `ancestor` or follows it, as far as the slots we hold can tell."""
@@ -79,16 +80,21 @@ class Lane:
                     break
         return found
 
-    def record_ack(self, acker: int, head: Head, ack: Ack, slots: dict[SlotId, KeepSlot]) -> bool:
-        """Note that `acker` acked `head`; false if that says nothing new."""
+    def record_ack(
+        self, acker: int, head: Head, ack: Ack, slots: dict[SlotId, KeepSlot]
+    ) -> tuple[bool, Head | None]:
+        """Note that `acker` acked `head`; whether that is news, and which head gave way for it, if any."""
         heads = self.acks.setdefault(acker, [])
         if any(self.descends(known, head, slots) or known == head for known, _ in heads):
-            return False
+            return False, None
         heads[:] = [(known, by) for known, by in heads if not self.descends(head, known, slots)]
+        gone = None
         if len(heads) >= HEADS_PER_ACKER:
-            heads.remove(min(heads, key=lambda entry: entry[0].seq))
+            lowest = min(heads, key=lambda entry: entry[0].seq)
+            heads.remove(lowest)
+            gone = lowest[0]
         heads.append((head, ack))
-        return True
+        return True, gone
 
     def advance(self, cut: Head) -> None:
         """The cut moved: forget what lies at or below it, and any branch that does not pass through it."""
@@ -96,6 +102,7 @@ class Lane:
         self.base, self.path = cut, kept
         if self.delivered.seq < cut.seq:
             self.delivered = cut
+        self.in_cuts = {slot_id: seq for slot_id, seq in self.in_cuts.items() if seq > cut.seq}
         self.first_seen = {seq: seen for seq, seen in self.first_seen.items() if seq > cut.seq}
         self.held_at = {seq: ids for seq, ids in self.held_at.items() if seq > cut.seq}
         for acker, heads in list(self.acks.items()):

@@ -12,6 +12,9 @@ from chain.ids import MemberId, RoomId, SlotId
 MAX_SPENT = 8192
 """So many vote keys and invitations a room can use up: a newcomer is handed the list in one message."""
 
+MOTIONS_PER_MEMBER = 64
+"""More in one epoch do not count: every later motion and approval costs what those before it weigh."""
+
 MotionId = tuple[SlotId, int]
 """The slot a motion stands in, and its position there."""
 
@@ -21,6 +24,8 @@ class Ballot:
     """The motions of an epoch so far and who is for them; starts empty with each epoch."""
 
     motions: Mapping[MotionId, tuple[Motion, frozenset[MemberId]]] = field(default_factory=dict)
+    moved: Mapping[MemberId, int] = field(default_factory=dict)
+    """How many valid motions each member made in this epoch."""
     passed: Motion | None = None
     """The motion that takes effect at the end of this block; nothing after it counts."""
 
@@ -46,11 +51,18 @@ class Ballot:
                 motion, backers = self.motions[named]
                 return self._backed(named, motion, backers | {author}, committee)
             case Admit() | Remove() | Rekey():
-                if not motion_is_valid(control, committee=committee, spent=spent, room=room, verify=verify):
+                if self._moved_by(author) >= MOTIONS_PER_MEMBER or not motion_is_valid(
+                    control, committee=committee, spent=spent, room=room, verify=verify
+                ):
                     return self
-                return self._backed(at, control, frozenset({author}), committee)
+                moved = {**self.moved, author: self._moved_by(author) + 1}
+                counted = replace(self, moved=moved)
+                return counted._backed(at, control, frozenset({author}), committee)
             case _:
                 return self
+
+    def _moved_by(self, author: MemberId) -> int:
+        return self.moved.get(author, 0)
 
     def _backed(
         self, at: MotionId, motion: Motion, backers: frozenset[MemberId], committee: Committee

@@ -350,10 +350,9 @@ class Ordering:
 
     # Others' questions, and restart
 
-    def may_miss(self, commit: Commit) -> list[MemberId]:
-        """Linked members that asked for another round and, for all we know, did not precommit this block."""
-        signers = {place for place, _ in commit.certificate.signatures}
-        gave_up = {self.epoch.identity(place) for place in self.box.round_changes if place not in signers}
+    def may_miss(self) -> list[MemberId]:
+        """Linked members that asked for another round: their timers are spent, whatever they signed."""
+        gave_up = {self.epoch.identity(place) for place in self.box.round_changes}
         return sorted(gave_up & self.epoch.out.members)
 
     def block_message(self, block_id: BlockId) -> BlockMessage | None:

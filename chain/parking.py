@@ -1,4 +1,4 @@
-"""Slots whose predecessors have not come yet: bounded for each peer that sent them."""
+"""Slots whose predecessors have not come yet: bounded for each member that signed them."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from chain.codec import encode
 from chain.ids import MemberId, SlotId
 from chain.records import KeepSlot
 
-PARKED_BYTES_PER_PEER = 8 * 1024 * 1024
+PARKED_BYTES_PER_OWNER = 8 * 1024 * 1024
 
 
 class Parking:
@@ -15,18 +15,23 @@ class Parking:
     def __init__(self) -> None:
         self._parked: dict[SlotId, tuple[KeepSlot, MemberId, int]] = {}
         self._waiting: dict[SlotId, set[SlotId]] = {}
-        self._bytes: dict[MemberId, int] = {}
+        self._bytes: dict[int, int] = {}
 
     def __contains__(self, slot_id: SlotId) -> bool:
         return slot_id in self._parked
 
+    def waits_for(self, slot_id: SlotId) -> bool:
+        """Whether some parked slot refers to this one."""
+        return slot_id in self._waiting
+
     def park(self, kept: KeepSlot, *, waits_for: Iterable[SlotId], peer: MemberId) -> bool:
-        """Keep a slot until one of what it waits for comes; false if this peer's share is used up."""
+        """Keep a slot until one of what it waits for comes; false if its owner's share is used up."""
         size = len(encode(kept.slot)) + sum(len(body.data) + 64 for body in kept.bodies)
-        if self._bytes.get(peer, 0) + size > PARKED_BYTES_PER_PEER:
+        owner = kept.slot.lane
+        if self._bytes.get(owner, 0) + size > PARKED_BYTES_PER_OWNER:
             return False
         self._parked[kept.id] = kept, peer, size
-        self._bytes[peer] = self._bytes.get(peer, 0) + size
+        self._bytes[owner] = self._bytes.get(owner, 0) + size
         for missing in waits_for:
             self._waiting.setdefault(missing, set()).add(kept.id)
         return True
@@ -45,6 +50,6 @@ class Parking:
         for slot_id in ids:
             if slot_id in self._parked:
                 kept, peer, size = self._parked.pop(slot_id)
-                self._bytes[peer] -= size
+                self._bytes[kept.slot.lane] -= size
                 taken.append((kept, peer))
         return taken

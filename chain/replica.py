@@ -212,9 +212,8 @@ class Replica:
             commit = state.ordering.step(state.now)
             if commit is not None:
                 self._commit(commit)
-            elif not appended:
-                break
-        state.broadcast.sign_acks()
+            elif not appended and not state.broadcast.sign_acks():
+                break  # our own ack may have completed a quorum
         deadlines = (state.ordering.deadline, self._pursue(), self._pursue_history())
         return min((at for at in deadlines if at is not None), default=None)
 
@@ -244,7 +243,7 @@ class Replica:
     def _commit(self, commit: Commit) -> None:
         state, block, after = self.state, commit.extension.block, commit.extension.tip
         # Who gave up on a round may be shown too few precommits, and its timer does not run again.
-        for peer in state.ordering.may_miss(commit):
+        for peer in state.ordering.may_miss():
             self.out.to(peer, Committed(block, commit.certificate))
         before, state.tip = state.tip, after
         self.out.keep(KeepBlock(after.block, block, commit.certificate, commit.extension.items))
@@ -383,12 +382,16 @@ class Replica:
         if pull.epoch < self.tip.epoch or pull.head.seq <= broadcast.lanes[pull.lane].base.seq:
             self._greeting.where_i_am(peer)
             return
+        # The end of the branch: what is left out below is named by it, and so pulled next.
+        answer: list[SlotMessage] = []
         size = 0
-        for kept in broadcast.branch(pull.lane, have=pull.have, head=pull.head):
+        for kept in reversed(broadcast.branch(pull.lane, have=pull.have, head=pull.head)):
+            answer.append(SlotMessage(kept.slot, kept.bodies))
             size += sum(len(body.data) for body in kept.bodies) + 512
             if size > PULL_ANSWER:
-                return
-            self.out.to(peer, SlotMessage(kept.slot, kept.bodies))
+                break
+        for message in reversed(answer):
+            self.out.to(peer, message)
 
     def _on_slot(self, peer: MemberId, message: SlotMessage) -> None:
         slot, state = message.slot, self.state
