@@ -7,7 +7,8 @@ import trio
 
 from console.commands import HELP, Admit, Help, Invite, Nothing, Quit, Say, Status, Who, Wrong, parse
 from console.lines import BadLine, LineReader
-from console.screen import Screen, stdin_is_terminal
+from console.out import stdin_is_terminal
+from console.screen import Screen
 from node.api import NodeApi
 from node.errors import Exit, NodeError, NoQuorum, TimedOut, Unreachable
 from node.events import (
@@ -168,7 +169,7 @@ async def converse(
     With `since`, final messages from that index on are shown too, whenever they were said.
     """
     chat = Chat(node, screen)
-    async with node.events(since=since) as events, trio.open_nursery() as nursery:
+    async with node.events(since=since, watching=lines is not None) as events, trio.open_nursery() as nursery:
         await chat.show_room()
         if invite:
             await chat.show_invitation()

@@ -7,8 +7,8 @@ import sys
 import time
 from typing import assert_never
 
+from console.out import Out
 from console.sanitize import one_line, paragraphs
-from console.screen import Out, error_text
 from console.tables import members_table, status_table
 from console.welcome import numbers, safety_words
 from node.api import MemberView
@@ -64,7 +64,7 @@ class PlainScreen:
             case StatusEvent():
                 await self.status(event, why=False)
             case ErrorEvent():
-                await self._out.urgent(error_text(event))
+                await self._out.error(event)
             case PendingEvent():
                 excerpt = one_line(event.text)
                 excerpt = excerpt if len(excerpt) <= _EXCERPT else excerpt[: _EXCERPT - 1] + "…"

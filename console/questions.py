@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from console.ndjson import IdEvent
+from console.out import Out, stdin_is_terminal
 from console.sanitize import one_line
-from console.screen import IdEvent, Out, make_screen, stdin_is_terminal
+from console.screen import make_screen
 from console.settings import Settings
 from console.welcome import safety_words
 from node.api import MemberView, NodeApi

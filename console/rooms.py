@@ -7,8 +7,9 @@ import trio
 
 from console.chat import Chat, converse
 from console.lines import Line, LineReader
+from console.out import Out, stdin_is_terminal
 from console.plain import LEGEND
-from console.screen import Out, Screen, make_screen, stdin_is_terminal
+from console.screen import Screen, make_screen
 from console.settings import Settings
 from console.welcome import AUTO_WARNING, SIGNED_FOR_GOOD, how_to_join, numbers, waiting_for_admission
 from node.api import NodeApi

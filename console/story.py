@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from console.screen import JsonScreen, Out
+from console.ndjson import JsonScreen
+from console.out import Out
 from console.settings import Settings
 from node.events import Event
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import trio
 
+from console.ndjson import JsonScreen
+from console.out import Out
 from console.sanitize import one_line
-from console.screen import JsonScreen, Out
 from console.settings import Settings
 from node.config import Home, RoomConfig
 from node.errors import Exit, NodeError

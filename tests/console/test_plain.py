@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
+from console.out import Out
 from console.plain import PlainScreen, asks_text, final_line, quorum_state
-from console.screen import Out
 from console.settings import Settings
 from console.tables import members_table, status_table, why_not_final
 from console.welcome import numbers

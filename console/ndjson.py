@@ -1,0 +1,63 @@
+"""Events as NDJSON: one JSON object a line on standard output. Notices stay sentences on standard error."""
+
+import msgspec
+
+from console.out import Out
+from console.sanitize import json_line
+from node.api import MemberView
+from node.events import AsksEvent, Event, StatusEvent
+
+
+class MemberEvent(Event, frozen=True, tag="member"):
+    """One line of `who`: a MemberView."""
+
+    member: str
+    nick: str
+    state: str
+    admitted_at: int
+    words: str
+    have: int
+    need: int
+
+
+class IdEvent(Event, frozen=True, tag="id"):
+    """The identity of this home."""
+
+    member: str
+    """Its public key, which is also its fingerprint."""
+
+
+class JsonScreen:
+    """A Screen for programs."""
+
+    def __init__(self, out: Out) -> None:
+        self._out = out
+
+    async def event(self, event: Event) -> None:
+        await self._out.data(json_line(msgspec.json.encode(event)))
+
+    async def members(self, members: list[MemberView]) -> None:
+        for each in members:
+            await self.event(MemberEvent(**msgspec.structs.asdict(each)))
+
+    async def status(self, status: StatusEvent, *, why: bool) -> None:
+        await self.event(status)
+
+    async def approved(self, view: MemberView) -> None:
+        await self.event(
+            AsksEvent(
+                member=view.member,
+                nick=view.nick,
+                words=view.words,
+                inviter="",
+                verified=False,
+                have=view.have,
+                need=view.need,
+            )
+        )
+
+    async def standing(self, status: StatusEvent) -> None:
+        pass  # `peer` and `admitted` events said it
+
+    async def notice(self, text: str) -> None:
+        await self._out.note(text)
