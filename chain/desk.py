@@ -9,7 +9,7 @@ from chain.crypto import Verifier
 from chain.effects import Asks
 from chain.ids import MemberId, SlotId
 from chain.ledger import Tip
-from chain.membership import MotionId, alike, motion_is_valid
+from chain.membership import Ballot, MotionId, alike, motion_is_valid
 from chain.message import JoinRequest, Refusal
 from chain.outbox import Outbox
 
@@ -119,6 +119,11 @@ class Desk:
         if self._me not in backers:
             backers.add(self._me)
             self._to_move.append(Approve(*named))
+
+    def recall(self, ballot: Ballot) -> None:
+        """After a restart: the motions that were ordered in this epoch, and who was for them."""
+        for named, (motion, backers) in ballot.motions.items():
+            self.motions[named] = motion, set(backers)
 
     def on_delivered(self, slot_id: SlotId, slot: Slot, *, tip: Tip, clock_ms: int) -> None:
         """Read the control items of a delivered slot; back what we want, or what the room's rule asks for."""

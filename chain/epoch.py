@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from chain.block import certificate_holds
 from chain.committee import Committee
 from chain.crypto import Signer, Verifier
 from chain.ids import MemberId, RoomId
-from chain.message import Signed
+from chain.message import Committed, Signed
 from chain.outbox import Outbox
 
 
@@ -32,6 +33,20 @@ class Epoch:
             return False
         vote_key = self.committee.members[message.signer].vote_key
         return self.verify(vote_key, message.preimage(self.room), message.signature)
+
+    def is_certified(self, message: Committed) -> bool:
+        """Whether a quorum of this epoch signed the block, whatever its height."""
+        return (
+            message.block.epoch == self.number
+            and len(message.block.cut) == self.committee.n
+            and certificate_holds(
+                message.certificate,
+                message.block,
+                room=self.room,
+                committee=self.committee,
+                verify=self.verify,
+            )
+        )
 
     @property
     def signer(self) -> tuple[int, Signer]:

@@ -1,20 +1,35 @@
-"""Asks one linked peer at a time for committed blocks; another one if nothing comes of it."""
+"""Asks one linked peer at a time for committed blocks; another one if nothing comes of it.
 
-from dataclasses import dataclass, replace
+A claim costs little and is believed little: who claims and does not deliver is asked three times, with
+growing patience, and then no more on this link. So a liar holds nobody up, and no timer runs for ever.
+"""
+
+from dataclasses import dataclass
 
 from chain.ids import MemberId
 from chain.message import PullRange
 from chain.outbox import Outbox
 
 PATIENCE = 5.0
-"""Seconds without anything new from a peer before the next one is asked."""
+"""Seconds without anything new from a peer before another one is asked; doubled at each of its failures."""
+TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class _Claim:
+    height: int
+    failures: int = 0
+
+    @property
+    def patience(self) -> float:
+        return PATIENCE * 2.0**self.failures
+
+
+@dataclass(slots=True)
 class _Asked:
     peer: MemberId
     height: int
-    at: float
+    heard_at: float
 
 
 class Fetch:
@@ -22,46 +37,55 @@ class Fetch:
 
     def __init__(self, out: Outbox) -> None:
         self._out = out
-        self._claims: dict[MemberId, int] = {}
-        self._failed: set[MemberId] = set()
+        self._claims: dict[MemberId, _Claim] = {}
         self._asked: _Asked | None = None
 
-    def claim(self, peer: MemberId, height: int) -> None:
-        """A linked peer says it has all blocks up to this height."""
-        self._claims[peer] = height
-        self._failed.discard(peer)
+    def claim(self, peer: MemberId, height: int) -> bool:
+        """A linked peer says it has all blocks up to this height; false if it has lost our trust."""
+        claim = self._claims.setdefault(peer, _Claim(height))
+        claim.height = max(claim.height, height)
+        return claim.failures < TRIES
 
-    def drop(self, peer: MemberId) -> None:
-        """The link is gone, or what came over it was wrong."""
-        self._failed.add(peer)
+    def failed(self, peer: MemberId) -> None:
+        """What was asked did not come, or was wrong."""
+        if peer in self._claims:
+            self._claims[peer].failures += 1
         if self._asked is not None and self._asked.peer == peer:
             self._asked = None
 
     def forget(self, peer: MemberId) -> None:
-        self.drop(peer)
+        """The link is gone, and with it all that was said over it."""
         self._claims.pop(peer, None)
-        self._failed.discard(peer)
+        if self._asked is not None and self._asked.peer == peer:
+            self._asked = None
 
     def heard(self, peer: MemberId, *, now: float) -> None:
-        """Something new came from a peer: if it is the one we asked, it is at work."""
+        """A peer brought something of what we lack: it is at work."""
+        if peer in self._claims:
+            self._claims[peer].failures = 0
         if self._asked is not None and self._asked.peer == peer:
-            self._asked = replace(self._asked, at=now)
-
-    def highest_claim(self) -> int:
-        return max((h for peer, h in self._claims.items() if peer not in self._failed), default=0)
+            self._asked.heard_at = now
 
     def pursue(self, height: int, *, now: float) -> float | None:
-        """See to it that somebody is being asked for blocks from `height` on; when to look again."""
+        """See to it that somebody is being asked for blocks from `height` on.
+
+        When to look again; None when nobody is left who claims to have it.
+        """
         asked = self._asked
         if asked is not None and asked.height == height:
-            if now < asked.at + PATIENCE:
-                return asked.at + PATIENCE
-            self.drop(asked.peer)
-        able = [p for p, h in self._claims.items() if h >= height and p not in self._failed]
+            deadline = asked.heard_at + self._claims[asked.peer].patience
+            if now < deadline:
+                return deadline
+            self.failed(asked.peer)
+        able = [
+            (claim.failures, peer != (asked.peer if asked else None), peer)
+            for peer, claim in self._claims.items()
+            if claim.height >= height and claim.failures < TRIES
+        ]
         if not able:
             self._asked = None
             return None
-        peer = asked.peer if asked is not None and asked.peer in able else able[0]
+        _, _, peer = min(able)
         self._asked = _Asked(peer, height, now)
         self._out.to(peer, PullRange(height))
-        return now + PATIENCE
+        return now + self._claims[peer].patience

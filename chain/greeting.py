@@ -3,9 +3,12 @@
 from chain.effects import FaultKind
 from chain.fetch import Fetch
 from chain.ids import MemberId
-from chain.message import Ack, Hello, Message, PullRange, Signed, SlotMessage, Standing
+from chain.message import Ack, Hello, Message, PullRange, Signed, SlotMessage, Standing, rounds_of, weight
 from chain.resync import signed_beyond, standing_of, what_peer_lacks
 from chain.state import State
+
+ALLOWANCE = 1024 * 1024
+"""Bytes a second that one peer's HELLOs can make us send."""
 
 
 class Greeting:
@@ -17,6 +20,13 @@ class Greeting:
         self._history_fetch = history_fetch
         self._told: dict[MemberId, int] = {}
         """The height in our last HELLO to each link."""
+        self._asked_where: dict[MemberId, int] = {}
+        self._due: dict[MemberId, Hello] = {}
+        """The last HELLO of each peer at our height that is still to be answered with what it lacks."""
+        self._not_before: dict[MemberId, float] = {}
+        """When the next such answer may go: a HELLO is small, and what it asks for can be large."""
+        self._behind = False
+        """Somebody claimed a height that we had not reached."""
 
     # Links come and go
 
@@ -35,7 +45,8 @@ class Greeting:
         state.out.linked.discard(peer)
         state.out.unsend(peer)
         state.lists.pop(peer, None)
-        self._told.pop(peer, None)
+        for table in (self._told, self._asked_where, self._due, self._not_before):
+            table.pop(peer, None)
         for fetch in (self._fetch, self._history_fetch):
             fetch.forget(peer)
         state.broadcast.forget_asked(peer)
@@ -70,12 +81,18 @@ class Greeting:
     def _standing(self, place: int | None) -> Standing | None:
         if place is None:
             return None
-        highest = self._state.ordering.highest_round_of(place)
-        return standing_of(self._state.broadcast, place, round_=highest)
+        rounds = rounds_of(self._state.ordering.votes_of(place))
+        return standing_of(self._state.broadcast, place, rounds=rounds)
 
     def where_i_am(self, peer: MemberId) -> None:
         """Tell a peer that is behind how far we are, once a height; it then asks for what it lacks."""
         if self._told.get(peer, -1) < self._state.tip.height:
+            self.hello(peer, reply=True)
+
+    def ask_where(self, peer: MemberId) -> None:
+        """A peer seems to be ahead: ask, once a height, how far it is."""
+        if self._asked_where.get(peer, -1) < self._state.tip.height:
+            self._asked_where[peer] = self._state.tip.height
             self.hello(peer, reply=True)
 
     def on_hello(self, peer: MemberId, hello: Hello) -> None:
@@ -86,25 +103,42 @@ class Greeting:
             state.lists[peer] = frozenset(hello.linked)
             self._history_fetch.claim(peer, hello.height)
         if hello.height > tip.height or hello.epoch > tip.epoch:
-            self._fetch.claim(peer, hello.height)
-            state.behind = True
+            self._behind |= self._fetch.claim(peer, hello.height)
         elif hello.height < tip.height:
             self.where_i_am(peer)
         elif hello.block != tip.block:
             state.out.to(peer, PullRange(hello.height))  # a certificate would prove a fork
         elif place is not None:
-            self._exchange(peer, place, hello)
+            self._due[peer] = hello
         if hello.reply:
             self.hello(peer)
 
-    def caught_up(self) -> None:
-        """We reached the highest claim: exchange with everybody what lies above it, in both directions."""
-        self._state.behind = False
-        self._state.reconsider_signing()
-        for peer in sorted(self._state.out.members):
-            self.hello(peer, reply=True)
+    def behind(self, still: bool) -> None:
+        """Once we are no longer behind, exchange with everybody what lies above the cut, both ways."""
+        if self._behind and not still:
+            for peer in sorted(self._state.out.members):
+                self.hello(peer, reply=True)
+        self._behind = still
 
-    def _exchange(self, peer: MemberId, place: int, hello: Hello) -> None:
+    def exchange(self) -> float | None:
+        """Give what is due, within each peer's allowance; when to come back for what is not."""
+        state, later = self._state, []
+        for peer, hello in list(self._due.items()):
+            allowed = self._not_before.get(peer, state.now)
+            if state.now < allowed:
+                later.append(allowed)
+                continue
+            del self._due[peer]
+            place = state.tip.committee.place(peer)
+            if (hello.height, hello.block) != (state.tip.height, state.tip.block):
+                self.hello(peer, reply=True)  # we moved on while it waited
+            elif place is not None:
+                given = self._give(peer, place, hello)
+                self._not_before[peer] = state.now + given / ALLOWANCE
+        return min(later, default=None)
+
+    def _give(self, peer: MemberId, place: int, hello: Hello) -> int:
+        """At one height: confirm or not that a journal is whole, and send what the peer lacks; the bytes."""
         state = self._state
         has_of_mine, linked = 0, state.lists[peer]
         if state.me is not None and hello.yours is not None:
@@ -121,9 +155,10 @@ class Greeting:
         if hello.mine is not None:
             messages += signed_beyond(state.broadcast, place, hello.mine)
             votes = state.ordering.votes_of(place)
-            messages += [vote for vote in votes if vote.round > hello.mine.round]
+            messages += [vote for vote in votes if vote.round > hello.mine.rounds.of(vote)]
         for message in messages:
             state.out.to(peer, message)
+        return sum(weight(message) for message in messages)
 
     # Is our journal whole?
 
@@ -138,7 +173,7 @@ class Greeting:
             on_path
             and said.seq <= state.broadcast.own.head.seq
             and said.ackseq <= state.broadcast.ackseq
-            and said.round <= state.ordering.own.highest_round
+            and rounds_of(state.ordering.own.all).covers(said.rounds)
         )
 
     def check_own(self, message: Signed) -> None:
@@ -147,7 +182,7 @@ class Greeting:
         if isinstance(message, Ack):
             known = message.ackseq <= state.broadcast.ackseq
         else:
-            known = message in state.ordering.own.all or message.round < state.ordering.round
+            known = state.ordering.own.knows(message)
         if not known and state.epoch.signature_holds(message):
             kind = type(message).__name__.lower()
             state.lose_journal(f"{kind} of height {state.ordering.height}, epoch {message.epoch}")

@@ -21,8 +21,6 @@ class Verdict(Enum):
     """It breaks a rule, or we cannot accept its cut: ask for the next round at once."""
     WAIT = auto()
     """Slots are missing; they were asked for."""
-    VOID = auto()
-    """It does not even show that its round was reached: as if it had not come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +45,6 @@ class Judge:
         """Judge a proposal that came at `arrived`: nothing delivered `patience` earlier may be left out."""
         block, leader = proposal.block, self.epoch.identity(proposal.signer)
         binding = self.binding(proposal)
-        if not binding.valid:
-            self._blame(proposal, "a proposal whose justification does not hold")
-            return Verdict.VOID
         bound = binding.block is not None
         if bound and block.id(self.epoch.room) != binding.block:
             self._blame(proposal, "a proposal that ignores the block it is bound to")

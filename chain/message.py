@@ -3,6 +3,7 @@
 Votes and acks are signed over a tagged preimage of all fields but the signature (and what is attached).
 """
 
+from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -129,14 +130,56 @@ Vote = Prevote | Precommit | RoundChange | Propose
 Signed = Ack | Prevote | Precommit | RoundChange | Propose
 
 
+Reached = Annotated[int, msgspec.Meta(ge=-1, le=2**32)]
+"""The highest round of the current height with a vote of some kind; -1 for none."""
+
+
+class Rounds(Record, frozen=True):
+    """How far one member's votes of the current height go, kind by kind."""
+
+    proposed: Reached = -1
+    prevoted: Reached = -1
+    precommitted: Reached = -1
+    asked: Reached = -1
+
+    def of(self, vote: Vote) -> int:
+        """The entry for this vote's kind."""
+        match vote:
+            case Propose():
+                return self.proposed
+            case Prevote():
+                return self.prevoted
+            case Precommit():
+                return self.precommitted
+            case RoundChange():
+                return self.asked
+
+    def covers(self, other: "Rounds") -> bool:
+        """Whether this goes at least as far in every kind."""
+        return (
+            other.proposed <= self.proposed
+            and other.prevoted <= self.prevoted
+            and other.precommitted <= self.precommitted
+            and other.asked <= self.asked
+        )
+
+
+def rounds_of(votes: Iterable[Vote]) -> Rounds:
+    """The highest round of each kind among these votes."""
+    highest = [-1, -1, -1, -1]
+    for vote in votes:
+        kind = (Propose, Prevote, Precommit, RoundChange).index(type(vote))
+        highest[kind] = max(highest[kind], vote.round)
+    return Rounds(*highest)
+
+
 class Standing(Record, frozen=True):
     """How far one member's own signatures go, as somebody knows them."""
 
     seq: Counter
     head: SlotId
     ackseq: Counter
-    round: int
-    """The highest round of the current height with a vote of any kind; -1 for none."""
+    rounds: Rounds
 
 
 class Hello(Record, frozen=True, tag=7):
@@ -252,13 +295,18 @@ class Envelope(Record, frozen=True):
     messages: Annotated[tuple[Message, ...], msgspec.Meta(max_length=4096)]
 
 
+def weight(message: Message) -> int:
+    """Its encoded size in bytes: what bounds are counted in."""
+    return len(encode(message))
+
+
 def pack(messages: list[Message]) -> list[bytes]:
     """Envelopes, each at most about ENVELOPE_TARGET bytes, that carry the messages in order."""
     envelopes: list[bytes] = []
     batch: list[Message] = []
     size = 0
     for message in messages:
-        length = len(encode(message))
+        length = weight(message)
         if batch and (size + length > ENVELOPE_TARGET or len(batch) == 4096):
             envelopes.append(encode(Envelope(WIRE_VERSION, tuple(batch))))
             batch, size = [], 0

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chain.ballotbox import BallotBox, Polka
-from chain.block import Block, Certificate, certificate_holds
+from chain.block import Block, Certificate, Slot
 from chain.broadcast import Broadcast
-from chain.effects import FaultKind, Forked
+from chain.effects import FaultKind
 from chain.epoch import Epoch
 from chain.ids import BlockId, MemberId
 from chain.judgement import Judge, Verdict, derive, highest_lock, justification_of
@@ -71,7 +71,8 @@ class Ordering:
         """Rounds whose proposal we judged bad."""
         self._decided: tuple[Block, Certificate] | None = None
         self._deciders: set[MemberId] = set()
-        self._forked = False
+        self.forked: Committed | None = None
+        """A certified block that does not follow from ours."""
         self._armed_at: float | None = None
         self._asked_blocks: set[tuple[MemberId, BlockId]] = set()
 
@@ -100,6 +101,12 @@ class Ordering:
         if proposal.signer != self.tip.leader_of(proposal.round):
             self.epoch.out.fault(peer, FaultKind.INVALID, "a proposal that is not its leader's")
             return False
+        if proposal.round < self.round or self.box.proposals.get(proposal.round) == proposal:
+            return False
+        # A round-change's polka is not under the proposal's signature: who hands it on may strip it.
+        if self.epoch.signature_holds(proposal) and not self._judge.binding(proposal).valid:
+            self.epoch.out.fault(peer, FaultKind.LYING, "a proposal whose justification does not hold")
+            return False
         if not self.box.add(proposal, peer=peer):
             return False
         self._arrived[proposal.round] = now
@@ -113,27 +120,16 @@ class Ordering:
 
     def on_committed(self, message: Committed, *, peer: MemberId) -> bool:
         """A certified block of this height, from anyone; false if it is not certified."""
-        if not self.is_certified(message):
+        if not self.epoch.is_certified(message):
             self.epoch.out.fault(peer, FaultKind.LYING, "a block without a valid certificate")
             return False
         self._decided = message.block, message.certificate
         self._deciders.add(peer)
         return True
 
-    def is_certified(self, message: Committed) -> bool:
-        """Whether a quorum of this epoch signed the block, whatever its height."""
-        block = message.block
-        return (
-            block.epoch == self.epoch.number
-            and len(block.cut) == self.epoch.committee.n
-            and certificate_holds(
-                message.certificate,
-                block,
-                room=self.epoch.room,
-                committee=self.epoch.committee,
-                verify=self.epoch.verify,
-            )
-        )
+    def awaits(self, slot: Slot) -> bool:
+        """Whether a certified block of this height is known and orders this slot."""
+        return self._decided is not None and slot.seq <= self._decided[0].cut[slot.lane].seq
 
     # The rules, run until nothing moves
 
@@ -171,10 +167,8 @@ class Ordering:
             extension = derive(self.tip, block, slots, epoch=self.epoch)
             if extension is not None and extension.block == block:
                 return Commit(certificate, extension)
-            if not self._forked:
-                # A quorum signed what does not follow: more members lie than we can bear.
-                self._forked = True
-                self.epoch.out.tell(Forked(block.height))
+            # A quorum signed what does not follow: more members lie than we can bear.
+            self.forked = Committed(block, certificate)
         return None
 
     def _learn(self, block: Block) -> None:
@@ -301,11 +295,6 @@ class Ordering:
             )
             if verdict is Verdict.WAIT:
                 continue
-            if verdict is Verdict.VOID:
-                self._refused.add(round_)
-                if round_ == self.round and self._give_up():
-                    return True
-                continue
             if round_ > self.round:
                 self._go_to(round_)  # a proposal that is justified shows that its round was reached
             if verdict is Verdict.BAD:
@@ -374,10 +363,6 @@ class Ordering:
         if place == self.epoch.me:
             return list(self.own.all)
         return [vote for vote in self.box.every() if vote.signer == place]
-
-    def highest_round_of(self, place: int) -> int:
-        """The highest round in which we know a vote of this member; -1 for none."""
-        return max((vote.round for vote in self.votes_of(place)), default=-1)
 
     def restore(self, journal: tuple[tuple[str, bytes], ...]) -> None:
         """Take up our own votes of this height where they were left."""

@@ -41,10 +41,13 @@ class OwnVotes:
         """What a precommit rests on, and what a later round-change has to show."""
         self._epoch.out.keep(Journal("polka", encode(polka)))
 
-    @property
-    def highest_round(self) -> int:
-        """-1 for none."""
-        return max((vote.round for vote in self.all), default=-1)
+    def knows(self, vote: Vote) -> bool:
+        """Whether we signed just this; what is attached is under no signature and does not count."""
+        room = self._epoch.room
+        return any(
+            type(own) is type(vote) and own.round == vote.round and own.preimage(room) == vote.preimage(room)
+            for own in self.all
+        )
 
     def _count(self, vote: Vote) -> None:
         self.all.append(vote)

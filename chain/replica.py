@@ -6,16 +6,16 @@ transaction stands before everything that may be sent or shown.
 
 from collections.abc import Sequence
 
-from chain.block import SLOT_BODIES, SLOT_BODY_BYTES, SLOT_CONTROL, Body
+from chain.block import SLOT_BODIES, SLOT_BODY_BYTES, SLOT_CONTROL, Body, Head
 from chain.control import AdmissionRule
 from chain.crypto import Signer, Verifier
 from chain.desk import Desk
+from chain.early import Early
 from chain.effects import (
     Arrived,
     CommitteeChanged,
     Effect,
     FaultKind,
-    Forked,
     Input,
     LinkDown,
     LinkUp,
@@ -59,11 +59,9 @@ from chain.message import (
 )
 from chain.ordering import Commit
 from chain.records import Dequeue, Enqueue, Forget, KeepBlock, KeepEpoch, Snapshot
-from chain.resync import restore_lanes
+from chain.resync import LANE_JOURNAL, restore_lanes
 from chain.state import State
 
-EARLY_PER_PEER = 1024
-"""Messages of later heights or epochs kept for each peer until we are there."""
 PULL_ANSWER = 256 * 1024
 FINALS_PER_LINK = 256
 
@@ -92,12 +90,14 @@ class Replica:
             base_timeout=base_timeout,
             now=now,
         )
+        self.state.recall_stop(snapshot.journal)
         restore_lanes(self.state.broadcast, snapshot.slots, snapshot.journal)
         self.state.ordering.restore(snapshot.journal)
         self.out = self.state.out
         self.queue: list[Body] = list(snapshot.queue)
         """What we said and have not put into a slot yet."""
         self.desk = Desk(rule=rule, verify=verify, out=self.out, me=identity)
+        self.desk.recall(self.state.tip.ballot)
         self.history: History | None = None
         if snapshot.history is not None and snapshot.base is not None:
             self.history = History(snapshot.history, base=snapshot.base, verify=verify, out=self.out)
@@ -106,7 +106,7 @@ class Replica:
         self._greeting = Greeting(self.state, fetch=self._fetch, history_fetch=self._history_fetch)
         self._unsaved: set[bytes] = set()
         self._timer: float | None = None
-        self._early: dict[MemberId, list[Message]] = {}
+        self._early = Early()
         self._finals_served: dict[MemberId, int] = {}
 
     # What others may ask
@@ -162,7 +162,8 @@ class Replica:
         self.state.now, self.state.clock_ms = now, clock_ms
         for item in inputs:
             self._take(item)
-        deadline = self._settle()
+        exchange_again = self._greeting.exchange()
+        deadline = min((at for at in (self._settle(), exchange_again) if at is not None), default=None)
         for body in self.queue:
             if body.data[:16] in self._unsaved:
                 self.out.keep(Enqueue(body))
@@ -197,7 +198,7 @@ class Replica:
                 self.state.measured_round_trip(p95)
 
     def _link_down(self, peer: MemberId) -> None:
-        self._early.pop(peer, None)
+        self._early.forget(peer)
         self._finals_served.pop(peer, None)
         self.desk.guest_left(peer)
         self._greeting.link_down(peer)
@@ -205,12 +206,14 @@ class Replica:
     def _settle(self) -> float | None:
         """Run every rule until nothing moves; when to step again at the latest."""
         state = self.state
-        while True:
+        while not state.forked:
             for kept in state.broadcast.deliver(state.now):
                 self.desk.on_delivered(kept.id, kept.slot, tip=self.tip, clock_ms=state.clock_ms)
             appended = self._append()
             commit = state.ordering.step(state.now)
-            if commit is not None:
+            if state.ordering.forked is not None:
+                state.stop_for_fork(state.ordering.height, proof=state.ordering.forked)
+            elif commit is not None:
                 self._commit(commit)
             elif not appended and not state.broadcast.sign_acks():
                 break  # our own ack may have completed a quorum
@@ -245,9 +248,10 @@ class Replica:
         # Who gave up on a round may be shown too few precommits, and its timer does not run again.
         for peer in state.ordering.may_miss():
             self.out.to(peer, Committed(block, commit.certificate))
-        before, state.tip = state.tip, after
+        before, state.tip, state.last_epoch = state.tip, after, state.epoch
         self.out.keep(KeepBlock(after.block, block, commit.certificate, commit.extension.items))
         self.out.tell(Ordered(block.height, commit.extension.items))
+        self._read_undelivered(block.cut, before)
         if after.epoch == before.epoch:
             state.broadcast.advance(after.cut)
             self.out.keep(Forget("vote:"))
@@ -257,6 +261,14 @@ class Replica:
             self._switch(commit, before)
         self._replay_early()
 
+    def _read_undelivered(self, cut: tuple[Head, ...], before: Tip) -> None:
+        """Whoever catches up gets slots ordered before they are delivered; motions in them count as well."""
+        broadcast = self.state.broadcast
+        for place, head in enumerate(cut):
+            for kept in broadcast.branch(place, have=before.cut[place].seq, head=head):
+                if kept.id not in broadcast.delivered_at and kept.slot.control:
+                    self.desk.on_delivered(kept.id, kept.slot, tip=before, clock_ms=self.state.clock_ms)
+
     def _switch(self, commit: Commit, before: Tip) -> None:
         """A new epoch: lanes start anew, own slots that were not ordered go back into the queue."""
         state = self.state
@@ -265,7 +277,8 @@ class Replica:
         self.queue[:0] = void
         for body in void:
             self.out.keep(Enqueue(body, front=True))
-        self.out.keep(Forget(""))
+        for prefix in ("vote:", "polka", *LANE_JOURNAL):
+            self.out.keep(Forget(prefix))
         block, certificate = commit.extension.block, commit.certificate
         peaks, spent = self.tip.frontier.peaks, self.tip.spent
         self.out.keep(KeepEpoch(self.tip.epoch, block, certificate, peaks, spent))
@@ -280,12 +293,11 @@ class Replica:
     # Catching up
 
     def _pursue(self) -> float | None:
-        state = self.state
-        still_behind = self._fetch.highest_claim() > self.tip.height
-        if state.behind and not still_behind:
-            self._greeting.caught_up()
-        state.behind = still_behind
-        return self._fetch.pursue(self.tip.height + 1, now=state.now) if still_behind else None
+        if self.state.forked:
+            return None
+        look_again = self._fetch.pursue(self.tip.height + 1, now=self.state.now)
+        self._greeting.behind(look_again is not None)
+        return look_again
 
     def _pursue_history(self) -> float | None:
         if self.history is None or self.history.complete:
@@ -296,22 +308,22 @@ class Replica:
         block, tip, ordering = message.block, self.tip, self.state.ordering
         if block.height == tip.height + 1 and block.epoch == tip.epoch:
             if not ordering.on_committed(message, peer=peer):
-                self._fetch.drop(peer)
+                self._fetch.failed(peer)
             self._commit_what_is_whole()
         elif block.height == tip.height and block.id(tip.room) != tip.block:
-            if ordering.is_certified(message):
-                self.out.tell(Forked(block.height))
+            if self.state.last_epoch.is_certified(message):
+                self.state.stop_for_fork(block.height, proof=message)
         elif (
             self.history is not None
             and block.height <= tip.height
             and not self.history.on_committed(message, peer=peer)
         ):
-            self._history_fetch.drop(peer)
+            self._history_fetch.failed(peer)
 
     def _commit_what_is_whole(self) -> None:
         """While catching up blocks follow one another in one envelope: commit each as it gets whole."""
         ordering = self.state.ordering
-        commit = ordering.try_commit() if ordering.decided else None
+        commit = ordering.try_commit() if ordering.decided and not self.state.forked else None
         if commit is not None:
             self._commit(commit)
 
@@ -372,8 +384,14 @@ class Replica:
             case BlockMessage():
                 ordering.on_block(message)
             case Equivocation(first=first):
-                if first.epoch == self.tip.epoch:
-                    self.state.broadcast.on_equivocation(message, peer=peer)
+                if first.epoch > self.tip.epoch:
+                    self._keep_early(peer, message, epoch=first.epoch)
+                elif (
+                    first.epoch == self.tip.epoch
+                    and self.state.broadcast.on_equivocation(message, peer=peer)
+                    and first.lane == self.me
+                ):
+                    self.state.lose_journal(f"two slots of ours at place {first.seq} of epoch {first.epoch}")
 
     def _on_pull_slot(self, peer: MemberId, pull: PullSlot) -> None:
         broadcast = self.state.broadcast
@@ -396,7 +414,7 @@ class Replica:
     def _on_slot(self, peer: MemberId, message: SlotMessage) -> None:
         slot, state = message.slot, self.state
         if slot.epoch > self.tip.epoch:
-            self._keep_early(peer, message)
+            self._keep_early(peer, message, epoch=slot.epoch)
             return
         if (
             self.history is not None
@@ -409,7 +427,8 @@ class Replica:
         if slot.lane == state.me and not self._greeting.check_own_slot(message, peer=peer):
             return
         if state.broadcast.on_slot(message, peer=peer):
-            self._fetch.heard(peer, now=state.now)
+            if state.ordering.awaits(slot):
+                self._fetch.heard(peer, now=state.now)
             self._relay(message, slot.lane, source=peer)
         self._commit_what_is_whole()
 
@@ -417,7 +436,7 @@ class Replica:
         state, tip = self.state, self.tip
         height = tip.height + 1 if isinstance(message, Ack) else message.height
         if message.epoch > tip.epoch or height > tip.height + 1:
-            self._keep_early(peer, message)
+            self._keep_early(peer, message, epoch=message.epoch)
             return
         if message.epoch < tip.epoch or height <= tip.height:
             if isinstance(message, Propose | RoundChange) or message.epoch < tip.epoch:
@@ -436,20 +455,17 @@ class Replica:
         if news:
             self._relay(message, message.signer, source=peer)
 
-    def _keep_early(self, peer: MemberId, message: Message) -> None:
+    def _keep_early(self, peer: MemberId, message: Message, *, epoch: int) -> None:
         """Of a later height or epoch: its sender is ahead of us; looked at again once we are there."""
-        kept = self._early.setdefault(peer, [])
-        if len(kept) < EARLY_PER_PEER:
-            kept.append(message)
-        else:
-            self.out.fault(peer, FaultKind.FLOOD, "too many messages of later heights")
+        self._early.keep(peer, message, is_member=peer in self.out.members)
+        # An epoch does not end while we are at work in it: the sender may have to show us how it ended.
+        if epoch > self.tip.epoch:
+            self._greeting.ask_where(peer)
 
     def _replay_early(self) -> None:
-        early, self._early = self._early, {}
-        for peer, messages in early.items():
+        for peer, message in self._early.take_all():
             if peer in self.linked:
-                for message in messages:
-                    self._on_message(peer, message)
+                self._on_message(peer, message)
 
     def _relay(self, message: Message, signer: int, *, source: MemberId) -> None:
         """Forward to linked members that are not linked to the signer themselves."""

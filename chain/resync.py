@@ -12,16 +12,19 @@ from chain.codec import decode
 from chain.errors import MalformedError
 from chain.ids import MemberId
 from chain.lane import Lane
-from chain.message import MAX_ENVELOPE, Ack, Equivocation, Message, SlotMessage, Standing
+from chain.message import MAX_ENVELOPE, Ack, Equivocation, Message, Rounds, SlotMessage, Standing
 from chain.records import KeepSlot
 
 T = TypeVar("T")
 
+LANE_JOURNAL = ("ack:", "cert:", "frozen:")
+"""What the journal keeps of an epoch's lanes; void with the epoch."""
 
-def standing_of(broadcast: Broadcast, place: int, *, round_: int) -> Standing:
+
+def standing_of(broadcast: Broadcast, place: int, *, rounds: Rounds) -> Standing:
     """How far we know one member's own signatures to go."""
     head, last = broadcast.lanes[place].head, broadcast.last_ack.get(place)
-    return Standing(head.seq, head.id, last.ackseq if last else 0, round_)
+    return Standing(head.seq, head.id, last.ackseq if last else 0, rounds)
 
 
 def what_peer_lacks(

@@ -2,13 +2,16 @@
 
 from chain.block import Body
 from chain.broadcast import Broadcast
+from chain.codec import encode
 from chain.crypto import Signer, Verifier
-from chain.effects import JournalLost
+from chain.effects import Forked, JournalLost
 from chain.epoch import Epoch
 from chain.ids import MemberId
 from chain.ledger import Tip
+from chain.message import Committed
 from chain.ordering import Ordering
 from chain.outbox import Outbox
+from chain.records import Journal, KeepEvidence
 
 
 class State:
@@ -39,14 +42,15 @@ class State:
         self.recovering = restarted
         """Until a quorum (we included) showed that our journal holds all we ever signed."""
         self.journal_lost = False
-        self.behind = False
-        """Somebody claims a height that we have not reached."""
+        self.forked = False
         self.confirmed: set[MemberId] = set()
         self._key = key
         self._verify = verify
         self._base_timeout = base_timeout
         self._round_trip = 0.0
         self.begin_epoch()
+        self.last_epoch = self.epoch
+        """Whose quorum signed the last block; after a restart at the start of an epoch we no longer know."""
 
     @property
     def me(self) -> int | None:
@@ -73,12 +77,13 @@ class State:
             signing=False,
         )
         self.broadcast = Broadcast(self.epoch, cut=self.tip.cut)
-        self.confirmed.clear()
         self.begin_height()
         self.note_links()
         self.reconsider_signing()
 
     def begin_height(self) -> None:
+        """Start the vote on the next height; confirmations of our journal are of one height, too."""
+        self.confirmed.clear()
         self.ordering = Ordering(
             self.epoch,
             tip=self.tip,
@@ -90,16 +95,40 @@ class State:
     def reconsider_signing(self) -> None:
         """Our key signs while it is a member's and, after a restart, once a quorum confirmed our journal."""
         others_needed = self.tip.committee.quorum - 1
-        if self.recovering and len(self.confirmed) >= others_needed and not self.behind:
+        if self.recovering and len(self.confirmed) >= others_needed:
             self.recovering = False
-        self.epoch.signing = self.me is not None and not self.recovering and not self.journal_lost
+        self.epoch.signing = not (self.me is None or self.recovering or self.journal_lost or self.forked)
 
     def lose_journal(self, detail: str) -> None:
         """Something signed with our key turned up that our journal lacks: it never signs again."""
         if not self.journal_lost:
             self.journal_lost = True
+            self._keep_stop("lost", detail)
             self.out.tell(JournalLost(detail))
             self.reconsider_signing()
+
+    def stop_for_fork(self, height: int, *, proof: Committed) -> None:
+        """A certified block that contradicts ours: more than f members lied. Keep it, sign nothing more."""
+        if not self.forked:
+            self.forked = True
+            # It accuses nobody by name yet: who signed both certificates is found by comparing them.
+            self.out.keep(KeepEvidence(bytes(32), "fork", encode(proof), self.tip.block))
+            self._keep_stop("fork", str(height))
+            self.out.tell(Forked(height))
+            self.reconsider_signing()
+
+    def _keep_stop(self, why: str, detail: str) -> None:
+        """Remember for good that this vote key stopped; another one may go on."""
+        if self._key is not None:
+            self.out.keep(Journal(f"stopped:{why}:{self._key.public.hex()}", detail.encode()))
+
+    def recall_stop(self, journal: tuple[tuple[str, bytes], ...]) -> None:
+        """After a restart: what stopped this vote key stops it still."""
+        mine = self._key.public.hex() if self._key is not None else ""
+        kept = {key.partition(":")[2] for key, _ in journal if key.startswith("stopped:")}
+        self.journal_lost = f"lost:{mine}" in kept
+        self.forked = f"fork:{mine}" in kept
+        self.reconsider_signing()
 
     # Links
 

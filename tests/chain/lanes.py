@@ -100,7 +100,7 @@ class Lanes:
             out.members.discard(self.people[b].id)
 
     def greet(self, one: int, other: int) -> None:
-        """What HELLO makes each of two linked members say to the other; liars pass for linked to everybody."""
+        """What HELLO makes each of two linked members say to the other; liars pass for linked to all."""
         liars = {person.id for person in self.people} - self._of.keys()
         for a, b in ((one, other), (other, one)):
             peer = self.peers[a]

@@ -34,6 +34,7 @@ from chain.message import (
     PullSlot,
     Refusal,
     RoundChange,
+    Rounds,
     SlotMessage,
     Standing,
     justification_digest,
@@ -56,7 +57,7 @@ def one_of_each() -> list[Message]:
     head = Head(1, slot.id)
     prevote = signed(Prevote(0, 2, 0, 0, kept.id, seed("justification"), UNSIGNED), room=room.id, key=key)
     change = signed(RoundChange(0, 2, 1, 0, (0, kept.id), UNSIGNED, (prevote,)), room=room.id, key=key)
-    standing = Standing(1, slot.id, 0, -1)
+    standing = Standing(1, slot.id, 0, Rounds(prevoted=2))
     return [
         SlotMessage(slot.slot, slot.bodies),
         signed(Ack(0, 0, 1, ((0, head),), UNSIGNED), room=room.id, key=key),
