@@ -1,7 +1,8 @@
 """A conversation with one node: events go to the screen, lines go to the node, until somebody quits."""
 
 from collections.abc import AsyncIterator
-from typing import NoReturn, assert_never
+from functools import partial
+from typing import Final, NoReturn, assert_never
 
 import trio
 
@@ -16,6 +17,7 @@ from node.events import (
     AnyEvent,
     ErrorEvent,
     FinalEvent,
+    NoticeEvent,
     PeerEvent,
     PendingEvent,
     RemovedEvent,
@@ -23,20 +25,24 @@ from node.events import (
     WordsEvent,
 )
 
+_BACKLOG: Final = 1000  # events; whoever was shown so many was cut off for being slow, not refused
 _CHANGES_WHO_IS_UP = RoomEvent | PeerEvent | AdmittedEvent | RemovedEvent
 
 
 class Chat:
     """One screen and one source of lines on a node, in this process or behind its socket."""
 
-    def __init__(self, node: NodeApi, screen: Screen) -> None:
+    def __init__(self, node: NodeApi, screen: Screen, *, watching: bool = True) -> None:
         self._node = node
+        self._watching = watching
         self._screen = screen
         self._unsettled: set[str] = set()  # ours and not final
         self._early: set[str] = set()  # final before `say` told us their ids
         self._saying = False
         self._changed = trio.Event()  # replaced each time something of ours becomes final
         self._room: RoomEvent | None = None
+        self._pending: set[str] = set()  # shown as such, and not final
+        self._next = 0  # index of the first final message that was not shown
         self.heard_words = False
         """Whether a newcomer reached a member."""
 
@@ -49,22 +55,57 @@ class Chat:
     async def show_invitation(self) -> None:
         await self._screen.event(await self._node.invite())
 
-    async def show(self, events: AsyncIterator[AnyEvent]) -> None:
-        """Show events until the node stops, which raises Unreachable."""
-        async for event in events:
-            if isinstance(event, RoomEvent):
-                await self._show_room(event)
-            else:
-                await self._screen.event(event)
-            if isinstance(event, PendingEvent):
-                self._unsettled.add(event.id)
-            elif isinstance(event, FinalEvent) and event.mine:
-                self._settle(event.id)
-            elif isinstance(event, WordsEvent):
-                self.heard_words = True
-            if self._room is not None and isinstance(event, _CHANGES_WHO_IS_UP):
-                await self._screen.standing(await self._node.status())
+    async def show(self, events: AsyncIterator[AnyEvent], *, since: int) -> None:
+        """Show events, which begin at index `since`, until the node stops, which raises Unreachable.
+
+        A stream that was cut off, because nobody read what we wrote, is asked for again from where it ended.
+        """
+        self._next = since
+        cut_off = await self._show_until_cut_off(events)
+        while cut_off:
+            await self._screen.event(NoticeEvent(message="The reader was slow; all that is final follows."))
+            async with self._node.events(since=self._next, watching=self._watching) as again:
+                cut_off = await self._show_until_cut_off(again)
         raise Unreachable("The node stopped.", "Start it again with `pigeon chat` or `pigeon up`.")
+
+    async def _show_until_cut_off(self, events: AsyncIterator[AnyEvent]) -> bool:
+        """True when the stream was cut off, False when the node stopped."""
+        shown = 0
+        try:
+            async for event in events:
+                await self._show_one(event)
+                shown += 1
+        except Unreachable:
+            raise
+        except NodeError:
+            if shown < _BACKLOG:
+                raise
+            return True
+        return False
+
+    async def _show_one(self, event: AnyEvent) -> None:
+        match event:
+            case RoomEvent():
+                await self._show_room(event)
+            case PendingEvent() if event.id in self._pending:
+                pass  # the beginning of a stream repeats it
+            case _:
+                await self._screen.event(event)
+        match event:
+            case PendingEvent():
+                self._pending.add(event.id)
+                self._unsettled.add(event.id)
+            case FinalEvent():
+                self._next = event.index + 1
+                if event.mine:
+                    self._pending.discard(event.id)
+                    self._settle(event.id)
+            case WordsEvent():
+                self.heard_words = True
+            case _:
+                pass
+        if self._room is not None and isinstance(event, _CHANGES_WHO_IS_UP):
+            await self._screen.standing(await self._node.status())
 
     async def talk(self, lines: LineReader, *, timeout: float | None) -> None:
         """Carry out every line until /quit or the end of input; at the end of a pipe wait until all is final.
@@ -87,7 +128,7 @@ class Chat:
                 await changed.wait()
         if scope.cancelled_caught:
             status = await self._node.status()
-            raise_not_final(up=status.up, quorum=status.quorum)
+            raise_not_reached("final", up=status.up, quorum=status.quorum)
 
     async def _carry_out(self, line: str) -> bool:
         """True when that was the last one."""
@@ -146,12 +187,12 @@ class Chat:
         await self._screen.event(ErrorEvent(code=code, message=message, hint=hint))
 
 
-def raise_not_final(*, up: int, quorum: int) -> NoReturn:
-    """It was not final in time: NoQuorum if too few members are up, else TimedOut."""
+def raise_not_reached(state: str, *, up: int, quorum: int) -> NoReturn:
+    """It was not `state` (delivered, final) in time: NoQuorum if too few members are up, else TimedOut."""
     hint = "It is safe on this disk and stays queued: do not send it again."
     if up < quorum:
         raise NoQuorum(f"Only {up} of the {quorum} members that are needed are up.", hint)
-    raise TimedOut("It did not become final in time.", hint)
+    raise TimedOut(f"It was not {state} in time.", hint)
 
 
 async def converse(
@@ -168,14 +209,16 @@ async def converse(
 
     With `since`, final messages from that index on are shown too, whenever they were said.
     """
-    chat = Chat(node, screen)
-    async with node.events(since=since, watching=lines is not None) as events, trio.open_nursery() as nursery:
+    watching = lines is not None
+    chat = Chat(node, screen, watching=watching)
+    begins = (await node.status()).index if since is None else since
+    async with node.events(since=since, watching=watching) as events, trio.open_nursery() as nursery:
         await chat.show_room()
         if invite:
             await chat.show_invitation()
         if greeting:
             await screen.notice(greeting)
-        nursery.start_soon(chat.show, events)
+        nursery.start_soon(partial(chat.show, events, since=begins))
         if lines is None:
             return
         await chat.talk(lines, timeout=timeout)

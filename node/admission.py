@@ -21,10 +21,11 @@ from chain.errors import MalformedError
 from chain.ids import Hash, MemberId, RoomId
 from chain.ledger import Tip
 from node.api import MemberView
-from node.connect import Introduction
+from node.attempt import Introduction
 from node.errors import Exit, NodeError, UsageError
 from node.events import AsksEvent, InviteEvent
 from signaling.invitation import DEFAULT_LIFE, Anchor, Invitation, invitation_key
+from signaling.refusal import Reason
 
 _MAX_ASKING: Final = 64
 _MAX_GRANT: Final = 512
@@ -96,8 +97,11 @@ class Admission:
         )
         return InviteEvent(token=invitation.to_token(), expires=expires * 1000)
 
-    def admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool:
-        """Whether to answer this offer: a member's, or that of a newcomer with a good invitation."""
+    def admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool | Reason:
+        """Whether to answer this offer: a member's, or that of a newcomer with a good invitation.
+
+        Who holds one of ours that is over learns why not, and nothing else.
+        """
         tip = self._tip()
         if tip.committee.place(MemberId(sender)) is not None:
             return True
@@ -109,17 +113,16 @@ class Admission:
             self._faults["admission: malformed grant"] += 1
             return False
         text = _introduction_text(self._room, offer_hash)
-        if not self._is_good(voucher, tip) or not ed25519_verify(voucher.key, text, shown.proof):
+        if not self._is_ours(voucher, tip) or not ed25519_verify(voucher.key, text, shown.proof):
             self._faults["admission: invitation not valid"] += 1
             return False
-        return not self._guests_full()
+        reason = _why_over(voucher, tip)
+        return reason if reason is not None else not self._guests_full()
 
-    def _is_good(self, voucher: Voucher, tip: Tip) -> bool:
-        return (
-            voucher.expires > time.time()
-            and voucher.key not in tip.spent
-            and tip.committee.place(voucher.inviter) is not None
-            and voucher.holds(room=self._room, verify=ed25519_verify)
+    def _is_ours(self, voucher: Voucher, tip: Tip) -> bool:
+        """Whether a member made it."""
+        return tip.committee.place(voucher.inviter) is not None and voucher.holds(
+            room=self._room, verify=ed25519_verify
         )
 
     # requests
@@ -144,7 +147,8 @@ class Admission:
         return (
             asks.verified
             and voucher is not None
-            and self._is_good(voucher, tip)
+            and self._is_ours(voucher, tip)
+            and _why_over(voucher, tip) is None
             and bool(self._words(asks.request.identity))
             and tip.committee.n < self._max_peers
         )
@@ -240,6 +244,12 @@ class Admission:
             have=len(asks.approvals),
             need=self._tip().committee.quorum,
         )
+
+
+def _why_over(voucher: Voucher, tip: Tip) -> Reason | None:
+    if voucher.key in tip.spent:
+        return Reason.USED
+    return None if voucher.expires > time.time() else Reason.EXPIRED
 
 
 def _with_one_more(view: MemberView) -> MemberView:

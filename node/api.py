@@ -42,10 +42,14 @@ class NodeApi(Protocol):
 
     async def invite(self) -> InviteEvent: ...
 
-    def events(self, *, since: int | None = None) -> AbstractAsyncContextManager[AsyncIterator[AnyEvent]]:
+    def events(
+        self, *, since: int | None = None, watching: bool = True
+    ) -> AbstractAsyncContextManager[AsyncIterator[AnyEvent]]:
         """`room` first, then who asks and what of ours is pending, then every event from now on, in order.
 
         With `since`, the final messages from that index on come before later ones, whole and by index,
         however long ago they were said (0: all). A subscriber that falls far behind is cut off with an error.
+        `watching`: somebody looks at it, so that a peer that died should show within seconds, at the cost of
+        a few bytes a second on idle links.
         """
         ...

@@ -24,7 +24,8 @@ class FellBehind(NodeError):
 class Subscription:
     """One subscriber's events, in order: an async iterator that ends when the node does."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, watching: bool) -> None:
+        self.watching = watching
         self._send, self._receive = trio.open_memory_channel[AnyEvent](limit)
         self._cut = False
 
@@ -75,6 +76,11 @@ class Bus:
     def subscribers(self) -> int:
         return len(self._subscriptions)
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody looks at it now, and would want to see within seconds that a peer died."""
+        return any(subscription.watching for subscription in self._subscriptions)
+
     def publish(self, event: AnyEvent) -> None:
         for subscription in self._subscriptions:
             subscription.put(event)
@@ -86,9 +92,9 @@ class Bus:
             subscription.end()
 
     @contextmanager
-    def subscribe(self) -> Iterator[Subscription]:
+    def subscribe(self, *, watching: bool = True) -> Iterator[Subscription]:
         """Every event from now on."""
-        subscription = Subscription(self._limit)
+        subscription = Subscription(self._limit, watching=watching)
         self._subscriptions.add(subscription)
         if self._ended:
             subscription.end()

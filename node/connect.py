@@ -8,24 +8,22 @@ counted fault.
 
 import logging
 import math
-import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import trio
 from nacl.signing import SigningKey
 
+from node.attempt import Attempt, Introduce, Introduction, Maker
 from node.errors import ConnectFailed
-from node.greet import greet
 from node.link import ChannelClosed, Link
 from node.post import Post
-from node.webrtc import CONNECT_DEADLINE, Connection, Rtc
+from node.webrtc import CONNECT_DEADLINE, Rtc
 from signaling.carrier import Carrier, Parcel, ParcelKind
 from signaling.description import (
-    Answer,
     Identity,
     Offer,
     RoomId,
@@ -33,9 +31,6 @@ from signaling.description import (
     answer_session,
     decode_answer,
     decode_offer,
-    encode,
-    make_answer,
-    make_offer,
 )
 from signaling.envelope import (
     Envelope,
@@ -45,6 +40,7 @@ from signaling.envelope import (
 )
 from signaling.errors import Expired, NotForUs, SignalError
 from signaling.handshake import Role
+from signaling.refusal import Reason, decode_refusal, refused_session
 
 logger = logging.getLogger(__name__)
 _K = TypeVar("_K")
@@ -53,6 +49,9 @@ _V = TypeVar("_V")
 OFFER_LIFE: Final = 600.0
 _TICK: Final = 0.25
 _MAX_ATTEMPTS: Final = 64
+_MAX_GUEST_ATTEMPTS: Final = 24  # so that who holds an invitation cannot keep members from linking
+_MAX_REFUSALS: Final = 16
+_MAX_LOGGED: Final = 32
 _MAX_DEFERRED: Final = 256
 _MAX_REMEMBERED: Final = 8192
 _GLARE_PATIENCE: Final = (
@@ -64,17 +63,9 @@ _RETRY: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after so many failures
 _LISTEN_FIRST: Final = 1.0  # before we call ourselves the lobby's host
 
 
-@dataclass(frozen=True, kw_only=True)
-class Introduction:
-    """What a newcomer shows with its offer: the grant, and the offer's hash signed with the secret's key."""
-
-    grant: bytes
-    proof: bytes
-
-
 Wanted = Callable[[], Collection[bytes]]
-Admits = Callable[[bytes, Introduction | None, bytes], bool]
-Introduce = Callable[[bytes], Introduction]
+Admits = Callable[[bytes, Introduction | None, bytes], bool | Reason]
+OnRefused = Callable[[bytes, Reason], None]
 
 
 async def rendezvous(
@@ -88,6 +79,7 @@ async def rendezvous(
     links: "trio.MemorySendChannel[Link]",
     introduce: Introduce | None = None,
     on_presence: Callable[[bytes], None] | None = None,
+    on_refused: OnRefused | None = None,
     host: Callable[[], bool] = lambda: True,
     offer_life: float = OFFER_LIFE,
     connect_deadline: float = CONNECT_DEADLINE,
@@ -96,10 +88,12 @@ async def rendezvous(
     """Run until cancelled; every link made comes out of `links` and lives in here: cancelling cuts them all.
 
     - wanted(): identities we want a link with and have none; asked every 0.25 s.
-    - admits(sender, introduction, offer_hash): may it be answered? Asked again every second while its offer
-      lives. It sees what a stranger wrote: it answers False to bad bytes, and must not raise.
+    - admits(sender, introduction, offer_hash): may it be answered? While not, asked again every second while
+      its offer lives; a Reason means never, and the sender is told so instead. It sees what a stranger wrote:
+      it answers False to bad bytes, and must not raise.
     - introduce(offer_hash): a newcomer's introduction; None for members.
     - on_presence(identity): somebody says in the lobby that it may be asked.
+    - on_refused(identity, reason): a peer says that it will not answer our offer.
     - host(): whether we may be that somebody (a member may, a newcomer may not).
 
     A link may come out for a peer that is linked already: the peer was restarted and this one is proven, so
@@ -116,25 +110,13 @@ async def rendezvous(
         links=links,
         introduce=introduce,
         on_presence=on_presence,
+        on_refused=on_refused,
         host=host,
         offer_life=offer_life,
         connect_deadline=connect_deadline,
         faults=faults if faults is not None else Counter(),
     )
     await self.run()
-
-
-@dataclass(eq=False)
-class _Attempt:
-    """One try at one peer. `answer` is there once the peer accepted our offer."""
-
-    peer: Identity
-    role: Role
-    began: float
-    offer: Offer | None = None
-    answer: Answer | None = None
-    answered: trio.Event = field(default_factory=trio.Event)
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
 @dataclass
@@ -157,6 +139,7 @@ class _Rendezvous:
     links: "trio.MemorySendChannel[Link]"
     introduce: Introduce | None
     on_presence: Callable[[bytes], None] | None
+    on_refused: OnRefused | None
     host: Callable[[], bool]
     offer_life: float
     connect_deadline: float
@@ -164,7 +147,7 @@ class _Rendezvous:
 
     def __post_init__(self) -> None:
         self.me = Identity(bytes(self.key.verify_key))
-        self._attempts: dict[Identity, _Attempt] = {}
+        self._attempts: dict[Identity, Attempt] = {}
         self._live: dict[Identity, set[Link]] = {}
         self._deferred: OrderedDict[Identity, _Deferred] = OrderedDict()
         self._sessions: OrderedDict[Session, None] = OrderedDict()  # of offers answered: each once
@@ -172,7 +155,24 @@ class _Rendezvous:
         self._failures: Counter[Identity] = Counter()
         self._not_before: dict[Identity, float] = {}
         self._answered_at: OrderedDict[Identity, float] = OrderedDict()
-        self._post = Post(self.carriers, key=self.key, room=self.room, faults=self.faults)
+        self._refusals: dict[Identity, trio.CancelScope] = {}
+        self._logged = 0
+        self._post = Post(
+            self.carriers,
+            key=self.key,
+            room=self.room,
+            host_life=math.ceil(self.offer_life),
+            faults=self.faults,
+        )
+        self._maker = Maker(
+            key=self.key,
+            room=self.room,
+            post=self._post,
+            introduce=self.introduce,
+            offer_life=self.offer_life,
+            connect_deadline=self.connect_deadline,
+            faults=self.faults,
+        )
 
     async def run(self) -> None:
         try:
@@ -192,9 +192,12 @@ class _Rendezvous:
             now = trio.current_time()
             wanted = {Identity(peer) for peer in self.wanted()} - {self.me}
             for peer in sorted(wanted):
-                linked = any(not link.closed.is_set() for link in self._live.get(peer, ()))
-                if not linked and peer not in self._attempts and self._not_before.get(peer, 0.0) <= now:
-                    self._start(_Attempt(peer, Role.OFFERER, now))
+                if (
+                    not self._is_up(peer)
+                    and peer not in self._attempts
+                    and self._not_before.get(peer, 0.0) <= now
+                ):
+                    self._start(Attempt(peer, Role.OFFERER, now))
             for attempt in list(self._attempts.values()):
                 waiting = attempt.role is Role.OFFERER and not attempt.answered.is_set()
                 if waiting and attempt.peer not in wanted:
@@ -209,8 +212,12 @@ class _Rendezvous:
         await trio.sleep(_LISTEN_FIRST)
         while True:
             if self.host():
-                await self._post.be_present(life=self.offer_life)
+                before = sum(self._is_up(peer) for peer in self._live if peer < self.me)
+                await self._post.be_present(is_up=self._is_up, before=before)
             await trio.sleep(_LISTEN_FIRST)
+
+    def _is_up(self, peer: Identity) -> bool:
+        return any(not link.closed.is_set() for link in self._live.get(peer, ()))
 
     # what comes in
 
@@ -223,22 +230,29 @@ class _Rendezvous:
             _remember(self._known, digest, None, limit=_MAX_REMEMBERED)
             try:
                 self._take(parcel)
-            except NotForUs:
-                pass  # most of what is in a lobby is for others
+            except NotForUs:  # most of what is in a lobby is for others
+                if parcel.kind is ParcelKind.OFFER:
+                    self._doubt_host()
             except Expired:
                 self.faults["signal: expired"] += 1
             except SignalError as error:
                 self.faults[f"signal: {type(error).__name__}"] += 1
-                where = parcel.key.hex()[:12]
-                logger.warning(
-                    "a bad %s in %s, %s: %s", parcel.kind.value, carrier.spec, where, error.message
-                )
+                self._logged += 1
+                if self._logged <= _MAX_LOGGED:
+                    kind, where = parcel.kind.value, parcel.key.hex()[:12]
+                    logger.warning("a bad %s in %s, %s: %s", kind, carrier.spec, where, error.message)
+
+    def _doubt_host(self) -> None:
+        """Somebody knocks, perhaps at a host that was killed: an idle link would not show it for 30 s."""
+        host = self._post.host.identity
+        for link in self._live.get(host, ()) if host is not None else ():
+            link.probe()
 
     def _take(self, parcel: Parcel) -> None:
         now = int(time.time())
         if parcel.kind is ParcelKind.PRESENCE:
             presence = open_presence(parcel.payload, room=self.room, now=now)
-            self._post.saw_presence(presence)
+            self._post.host.saw(presence)
             if presence.sender != self.me and self.on_presence is not None:
                 self.on_presence(presence.sender)
             return
@@ -258,13 +272,22 @@ class _Rendezvous:
         self._consider(offer, introduction)
 
     def _take_answer(self, envelope: Envelope, *, now: int) -> None:
-        session = answer_session(envelope.description)
+        refused = refused_session(envelope.description)
+        session = refused or answer_session(envelope.description)
         for attempt in self._attempts.values():
-            if attempt.offer is not None and attempt.offer.session == session:
-                if attempt.role is Role.OFFERER and attempt.answer is None:
-                    attempt.answer = decode_answer(envelope.description, offer=attempt.offer, now=now)
-                    attempt.answered.set()
+            if attempt.offer is None or attempt.offer.session != session:
+                continue
+            if attempt.role is not Role.OFFERER or attempt.answered.is_set():
                 return
+            if refused is None:
+                attempt.answer = decode_answer(envelope.description, offer=attempt.offer, now=now)
+            else:
+                reason = decode_refusal(envelope.description, offer=attempt.offer)
+                attempt.refused = True
+                if self.on_refused is not None:
+                    self.on_refused(attempt.peer, reason)
+            attempt.answered.set()
+            return
         # To an offer of a former life, or one withdrawn since.
 
     def _consider(self, offer: Offer, introduction: Introduction | None) -> None:
@@ -277,14 +300,18 @@ class _Rendezvous:
             return
         if offer.expires <= time.time():
             self.faults["signal: expired"] += 1
-        elif not self.admits(peer, introduction, offer.hash):
+            return
+        admitted = self.admits(peer, introduction, offer.hash)
+        if isinstance(admitted, Reason):
+            self._refuse(offer, introduction, admitted)
+        elif not admitted:
             self.faults["signal: not admitted"] += waiting is None
             self._defer(offer, introduction, now + _ADMISSION_RETRY)
         elif not self._yields_to(offer, now):
             self._defer(offer, introduction, now + _TICK)
         elif now < self._answered_at.get(peer, -math.inf) + _ANSWER_EVERY:
             self._defer(offer, introduction, now + _ANSWER_EVERY)
-        elif peer not in self._attempts and len(self._attempts) >= _MAX_ATTEMPTS:
+        elif peer not in self._attempts and not self._has_room(guest=introduction is not None):
             self.faults["signal: too many attempts"] += 1
             self._defer(offer, introduction, now + _ADMISSION_RETRY)
         else:
@@ -293,7 +320,29 @@ class _Rendezvous:
                 former.scope.cancel()
             _remember(self._sessions, offer.session, None, limit=_MAX_REMEMBERED)
             _remember(self._answered_at, peer, now, limit=_MAX_REMEMBERED)
-            self._start(_Attempt(peer, Role.ANSWERER, now, offer))
+            self._start(Attempt(peer, Role.ANSWERER, now, offer))
+
+    def _has_room(self, *, guest: bool) -> bool:
+        return len(self._attempts) < (_MAX_GUEST_ATTEMPTS if guest else _MAX_ATTEMPTS)
+
+    def _refuse(self, offer: Offer, introduction: Introduction | None, reason: Reason) -> None:
+        """Say no, once for each offer: it shows no address and takes no guest's place."""
+        former = self._refusals.pop(offer.sender, None)
+        if former is not None:
+            former.cancel()
+        if len(self._refusals) >= _MAX_REFUSALS:
+            self._defer(offer, introduction, trio.current_time() + _ADMISSION_RETRY)
+            return
+        self.faults[f"signal: refused, {reason.name.lower()}"] += 1
+        _remember(self._sessions, offer.session, None, limit=_MAX_REMEMBERED)
+        self._refusals[offer.sender] = scope = trio.CancelScope()
+        self._nursery.start_soon(self._leave_refusal, offer, reason, scope)
+
+    async def _leave_refusal(self, offer: Offer, reason: Reason, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._maker.refuse(offer, reason)
+        if self._refusals.get(offer.sender) is scope:
+            del self._refusals[offer.sender]
 
     def _yields_to(self, offer: Offer, now: float) -> bool:
         """Whether our present attempt at this peer, if any, gives way to its offer."""
@@ -311,70 +360,32 @@ class _Rendezvous:
 
     # attempts
 
-    def _start(self, attempt: _Attempt) -> None:
-        if len(self._attempts) < _MAX_ATTEMPTS:
+    def _start(self, attempt: Attempt) -> None:
+        if self._has_room(guest=False):
             self._attempts[attempt.peer] = attempt
             self._nursery.start_soon(self._run_attempt, attempt)
 
-    async def _run_attempt(self, attempt: _Attempt) -> None:
+    async def _run_attempt(self, attempt: Attempt) -> None:
         try:
             with attempt.scope:
                 async with self.rtc.connection(attempt.role) as connection:
                     if attempt.role is Role.OFFERER:
-                        link = await self._offer(attempt, connection)
+                        link = await self._maker.offer(attempt, connection)
                     else:
-                        link = await self._answer(attempt, connection)
+                        link = await self._maker.answer(attempt, connection)
                     await self._post.take_back(attempt)
                     if link is not None:
                         await self._host_link(link, attempt)
-        except* (ConnectFailed, ChannelClosed) as failed:
+        except* (ConnectFailed, ChannelClosed, SignalError) as failed:
             self._failures[attempt.peer] += 1
             self.faults["connect: failed"] += 1
             logger.info("no link to %s: %s", attempt.peer.hex()[:8], "; ".join(map(str, failed.exceptions)))
         finally:
+            self._failures[attempt.peer] += attempt.refused
             await self._post.take_back(attempt)
             self._end(attempt)
 
-    async def _offer(self, attempt: _Attempt, connection: Connection) -> Link | None:
-        attempt.offer = offer = make_offer(
-            key=self.key,
-            room=self.room,
-            recipient=attempt.peer,
-            session=Session(secrets.token_bytes(16)),
-            issued=int(time.time()),
-            life=math.ceil(self.offer_life),
-            transport=connection.transport(),
-        )
-        introduction = self.introduce(offer.hash) if self.introduce is not None else None
-        envelope = Envelope(encode(offer))
-        if introduction is not None:
-            envelope = Envelope(encode(offer), introduction.grant, introduction.proof)
-        await self._post.sweep(attempt.peer)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._leave, attempt, ParcelKind.OFFER, envelope)
-            with trio.move_on_after(self.offer_life * 0.8):  # renewed before it expires
-                await attempt.answered.wait()
-            nursery.cancel_scope.cancel()
-        if attempt.answer is None:
-            return None
-        await connection.connect(attempt.answer.transport, deadline=self.connect_deadline)
-        return await greet(connection, key=self.key, offer=offer, answer=attempt.answer, faults=self.faults)
-
-    async def _answer(self, attempt: _Attempt, connection: Connection) -> Link:
-        offer = attempt.offer
-        assert offer is not None
-        transport = connection.transport(answering=offer.transport)
-        answer = make_answer(key=self.key, offer=offer, issued=int(time.time()), transport=transport)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._leave, attempt, ParcelKind.ANSWER, Envelope(encode(answer)))
-            await connection.connect(offer.transport, deadline=self.connect_deadline)
-            nursery.cancel_scope.cancel()
-        return await greet(connection, key=self.key, offer=offer, answer=answer, faults=self.faults)
-
-    async def _leave(self, attempt: _Attempt, kind: ParcelKind, envelope: Envelope) -> None:
-        await self._post.leave(envelope, kind=kind, to=attempt.peer, owner=attempt)
-
-    async def _host_link(self, link: Link, attempt: _Attempt) -> None:
+    async def _host_link(self, link: Link, attempt: Attempt) -> None:
         self._failures.pop(attempt.peer, None)
         self._not_before.pop(attempt.peer, None)
         self._deferred.pop(attempt.peer, None)
@@ -395,7 +406,7 @@ class _Rendezvous:
                 self._live.pop(attempt.peer, None)
             logger.info("link to %s ended: %s", attempt.peer.hex()[:8], link.reason)
 
-    def _end(self, attempt: _Attempt) -> None:
+    def _end(self, attempt: Attempt) -> None:
         if self._attempts.get(attempt.peer) is attempt:
             del self._attempts[attempt.peer]
             wait = _RETRY[min(self._failures[attempt.peer], len(_RETRY) - 1)]

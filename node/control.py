@@ -13,7 +13,8 @@ import trio
 
 from node.api import MemberView, NodeApi
 from node.config import Home, RoomConfig
-from node.errors import NodeError, Unreachable
+from node.content import check_text
+from node.errors import NodeError, Unreachable, UsageError
 from node.events import AnyEvent, InviteEvent, RoomEvent, StatusEvent
 from node.lock import lock_holder
 from node.wire import (
@@ -150,7 +151,7 @@ async def _perform(node: NodeApi, call: AnyCall) -> object:
 
 
 async def _stream_events(node: NodeApi, stream: trio.SocketStream, call: EventsCall) -> None:
-    async with node.events(since=call.since) as events, trio.open_nursery() as nursery:
+    async with node.events(since=call.since, watching=call.watching) as events, trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_at_end, stream, nursery.cancel_scope)
         await _send(stream, _encode(Reply()))
         try:
@@ -210,6 +211,7 @@ class RemoteNode:
         return await self._call(RoomCall(), RoomEvent)
 
     async def say(self, text: str) -> str:
+        check_text(text)  # here too: one that is far too long would not get through
         return await self._call(SayCall(text=text), str)
 
     async def status(self) -> StatusEvent:
@@ -225,10 +227,12 @@ class RemoteNode:
         return await self._call(InviteCall(), InviteEvent)
 
     @asynccontextmanager
-    async def events(self, *, since: int | None = None) -> AsyncIterator[AsyncIterator[AnyEvent]]:
+    async def events(
+        self, *, since: int | None = None, watching: bool = True
+    ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
         async with self._connected() as stream:
             lines = Lines(stream, limit=MAX_LINE)
-            await self._request(stream, lines, EventsCall(since=since))
+            await self._request(stream, lines, EventsCall(since=since, watching=watching))
             events = _decoded(lines)
             try:
                 yield events
@@ -270,7 +274,7 @@ def _encode_call(call: AnyCall) -> bytes:
     try:
         return _encode(call)
     except UnicodeEncodeError:
-        raise NodeError("The message is not valid UTF-8.", "Send it as UTF-8 text.") from None
+        raise UsageError("This is not valid UTF-8.", "Send it as UTF-8 text.") from None
 
 
 async def _decoded(lines: Lines) -> AsyncGenerator[AnyEvent, None]:

@@ -27,6 +27,7 @@ from node.errors import Exit, NodeError, UsageError
 from node.events import AnyEvent, NoticeEvent, WordsEvent
 from node.mesh import Mesh
 from signaling.invitation import Invitation, invitation_key
+from signaling.refusal import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,11 @@ _MAX_PRESENT: Final = 4
 _MAX_GRANT: Final = 512
 _LOOKING: Final = "Looking for a member to connect to."
 _WAITING: Final = "Connected; waiting for the members to let us in."
+_BROKEN: Final = "The connection ended; trying again."
+_REASONS: Final = {
+    Reason.USED: "this invitation was used already; ask for a new one",
+    Reason.EXPIRED: "this invitation has expired; ask for a new one",
+}
 _HINT: Final = "Join with another --as NICK or a new invitation, whichever it says."
 
 
@@ -75,11 +81,20 @@ class Newcomer:
         self._present: dict[bytes, None] = {}
         self._joiners: dict[MemberId, Joiner] = {}
         self._hellos: dict[MemberId, Arrived] = {}
+        self._standing = _LOOKING
+        self._refusal: NodeError | None = None
+        self._scope = trio.CancelScope()
 
     def wanted(self) -> set[bytes]:
         """Whom to reach: the inviter, and whoever says in a lobby that it is there to be asked."""
-        linked: set[bytes] = set(self._mesh.linked())
-        return {self._invitation.inviter, *self._present} - linked - {self._me}
+        return self._known() - self._mesh.linked() - {self._me}
+
+    def admits(self, sender: bytes) -> bool:
+        """Whether to answer an offer: a member that was restarted knows that we were let in before we do."""
+        return sender in self._known()
+
+    def _known(self) -> set[bytes]:
+        return {self._invitation.inviter, *self._present}
 
     def on_presence(self, member: bytes) -> None:
         """Somebody may be asked, whoever it is: what it says has to follow from the room's fingerprint."""
@@ -88,17 +103,27 @@ class Newcomer:
             del self._present[next(iter(self._present))]
         self._present[member] = None
 
+    def on_refused(self, peer: bytes, reason: Reason) -> None:
+        """A peer says, without a link, that our invitation is over."""
+        self._on_refusal(MemberId(peer), _REASONS[reason], knows_room=False)
+
     def events(self) -> list[AnyEvent]:
         """What a subscriber that comes later has to know."""
-        peers = sorted(self._joiners)
-        words: list[AnyEvent] = [self._words_event(peer) for peer in peers]
-        return [*words, NoticeEvent(message=_WAITING if peers else _LOOKING)]
+        words: list[AnyEvent] = [self._words_event(peer) for peer in sorted(self._joiners)]
+        return [*words, NoticeEvent(message=self._standing)]
 
     def _words_event(self, peer: MemberId) -> WordsEvent:
         return WordsEvent(member=peer.hex(), words=self._mesh.words(peer))
 
     async def run(self) -> Admitted:
-        """Ask until admitted; never gives up by itself."""
+        """Ask until admitted; NodeError when the room refuses. Never gives up by itself."""
+        self._mesh.watch(True)  # somebody waits for this
+        with self._scope:
+            return await self._ask()
+        assert self._refusal is not None
+        raise self._refusal
+
+    async def _ask(self) -> Admitted:
         look_at = trio.current_time() + _ASK_AGAIN
         while True:
             item: Input | None = None
@@ -122,11 +147,12 @@ class Newcomer:
                 self._bus.publish(self._words_event(peer))
                 self._send(peer, self._joiners[peer].start())
                 self._send(peer, pack([JoinRequest(self._request)]))
-                self._tell(_WAITING)
+                self._stand(_WAITING)
             case LinkDown(peer=peer):
                 self._joiners.pop(peer, None)
                 self._hellos.pop(peer, None)
-                self._tell("The connection ended; trying again.")
+                if not self._joiners:
+                    self._stand(_BROKEN)
             case Arrived(peer=peer, data=data):
                 if peer in self._joiners and _says_hello(data):
                     self._hellos[peer] = item
@@ -162,7 +188,11 @@ class Newcomer:
     def _on_refusal(self, peer: MemberId, reason: str, *, knows_room: bool) -> None:
         """Final if it comes from whom we were sent to, or from somebody in the room; else just noise."""
         if peer == self._invitation.inviter or knows_room:
-            raise NodeError(f"The room refused the request: {reason}.", _HINT, exit_code=Exit.NO)
+            message = f"The room refused the request: {reason}."
+            self._refusal = NodeError(message, _HINT, exit_code=Exit.NO)
+            self._scope.cancel()
+            return
+        self._tell(f"{peer.hex()[:8]} refuses: {reason}.")
         self._present.pop(peer, None)
         self._mesh.drop(peer)
 
@@ -180,6 +210,12 @@ class Newcomer:
     def _send(self, peer: MemberId, envelopes: Sequence[bytes]) -> None:
         for envelope in envelopes:
             self._mesh.send(peer, envelope)
+
+    def _stand(self, message: str) -> None:
+        """Say how it stands, when that is news."""
+        if message != self._standing:
+            self._standing = message
+            self._tell(message)
 
     def _tell(self, message: str) -> None:
         self._bus.publish(NoticeEvent(message=message))

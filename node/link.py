@@ -105,6 +105,7 @@ class Link:
         self._heard = 0.0
         self._pinged = 0.0
         self._watched = False
+        self._doubted = False
         self._work = trio.lowlevel.ParkingLot()  # the writer waits here
         self._room = trio.lowlevel.ParkingLot()  # send() waits here
         self._arrived = trio.lowlevel.ParkingLot()  # receive() waits here
@@ -155,6 +156,12 @@ class Link:
                 self._close("closed by us")
         await trio.lowlevel.checkpoint()
 
+    def probe(self) -> None:
+        """Ping once; a peer that says nothing for 8 s is dead, watched or not."""
+        if not (self._watched or self._doubted):
+            self._doubted, self._heard = True, trio.current_time()
+            self._watching.unpark_all()
+
     def watch(self, on: bool) -> None:
         """Ping every 2 s, call the peer dead after 8 s of silence; off (the start) an idle link is silent."""
         if on and not self._watched:
@@ -189,7 +196,7 @@ class Link:
             self._close(fault.message)
 
     def _take(self, message: bytes) -> None:
-        self._heard = trio.current_time()
+        self._heard, self._doubted = trio.current_time(), False
         if not 1 <= len(message) <= MAX_CHANNEL_MESSAGE:
             raise _fault("oversize or empty channel message")
         if message[0] != VERSION:
@@ -306,7 +313,7 @@ class Link:
 
     async def _beat(self) -> None:
         while True:
-            if not self._watched:
+            if not (self._watched or self._doubted):
                 await self._watching.park()
                 continue
             if trio.current_time() - self._heard >= DEAD_AFTER:

@@ -17,9 +17,10 @@ from chain.errors import StoreError
 from chain.ids import MemberId
 from node.admission import introduction
 from node.api import MemberView
+from node.attempt import Introduction
 from node.bus import Bus
 from node.config import Home, RoomConfig
-from node.connect import Introduction, rendezvous
+from node.connect import rendezvous
 from node.control import serve_control
 from node.create import check_name, checked_carriers, create_room, read_invitation
 from node.disk import create_store, identity_of, in_words, open_store, vote_key_of
@@ -37,6 +38,7 @@ from signaling.carriers import carrier_from_spec
 from signaling.errors import SignalError
 from signaling.invitation import Invitation
 from signaling.lobby import Lobby, LobbyProfile, LobbySession, keep_session
+from signaling.refusal import Reason
 
 if TYPE_CHECKING:
     from chain.control import Genesis
@@ -149,14 +151,15 @@ class Node:
         return await self._seated().invite(self._via)
 
     @asynccontextmanager
-    async def events(self, *, since: int | None = None) -> AsyncIterator[AsyncIterator[AnyEvent]]:
+    async def events(
+        self, *, since: int | None = None, watching: bool = True
+    ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
         if self._seat is not None:
-            async with self._seat.events(since=since) as events:
+            async with self._seat.events(since=since, watching=watching) as events:
                 yield events
             return
         # A newcomer's subscriber gets all of the history as it arrives, after the `room` event.
-        with self._bus.subscribe() as subscription:
-            self._mesh.watch(True)
+        with self._bus.subscribe(watching=watching) as subscription:
             for event in self._newcomer.events() if self._newcomer is not None else ():
                 subscription.put(event)
             yield subscription
@@ -179,13 +182,19 @@ class Node:
             self._seat.on_link(peer, up)
 
     def _wanted(self) -> set[bytes]:
+        if self._stop.is_set():
+            return set()  # while we say goodbye nobody is linked anew
         if self._seat is not None:
             members = {member.identity for member in self._seat.committee.members}
             return set(members - self._mesh.linked() - {self._seat.me})
         return self._newcomer.wanted() if self._newcomer is not None else set()
 
-    def _admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool:
-        return self._seat is not None and self._seat.admits(sender, shown, offer_hash)
+    def _admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool | Reason:
+        if self._stop.is_set():
+            return False
+        if self._seat is not None:
+            return self._seat.admits(sender, shown, offer_hash)
+        return self._newcomer is not None and self._newcomer.admits(sender)
 
     def _introduce(self, offer_hash: bytes) -> Introduction:
         assert self._invitation is not None
@@ -194,6 +203,10 @@ class Node:
     def _on_presence(self, member: bytes) -> None:
         if self._seat is None and self._newcomer is not None:
             self._newcomer.on_presence(member)
+
+    def _on_refused(self, member: bytes, reason: Reason) -> None:
+        if self._seat is None and self._newcomer is not None:
+            self._newcomer.on_refused(member, reason)
 
     def _session(self) -> LobbySession:
         assert self._seat is not None and self._config is not None
@@ -276,6 +289,7 @@ class Node:
             links=links,
             introduce=self._introduce if self._newcomer is not None else None,
             on_presence=self._on_presence,
+            on_refused=self._on_refused,
             host=lambda: self._seat is not None,
             faults=self.faults,
         )

@@ -1,15 +1,15 @@
 """Our own parcels with every carrier: left, left again while a carrier is away, and taken back."""
 
 import logging
-import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
 from nacl.signing import SigningKey
 
+from node.host import Host
 from signaling.carrier import PRESENCE_KEY, Carrier, Parcel, ParcelKind
 from signaling.description import Identity, RoomId
 from signaling.envelope import Envelope, Presence, parcel_key, presence_parcel, seal_envelope
@@ -25,14 +25,21 @@ class Post:
     """What we have published and on whose behalf: a parcel belongs to the newest owner that left one."""
 
     def __init__(
-        self, carriers: Sequence[Carrier], *, key: SigningKey, room: RoomId, faults: Counter[str]
+        self,
+        carriers: Sequence[Carrier],
+        *,
+        key: SigningKey,
+        room: RoomId,
+        host_life: int,
+        faults: Counter[str],
     ) -> None:
         self._carriers = carriers
         self._key, self._room = key, room
         self._me = Identity(bytes(key.verify_key))
         self._faults = faults
         self._owners: dict[bytes, tuple[ParcelKind, object]] = {}
-        self._presence: Presence | None = None  # the newest one known, ours or another's
+        self._host_life = host_life
+        self.host = Host(self._me, life=host_life)
         self._swept: set[Identity] = set()
 
     def is_ours(self, key: bytes) -> bool:
@@ -62,27 +69,22 @@ class Post:
             key = parcel_key(ParcelKind.ANSWER, room=self._room, sender=self._me, recipient=peer)
             await self._withdraw(ParcelKind.ANSWER, key)
 
-    def saw_presence(self, presence: Presence) -> None:
-        """Somebody, perhaps we, is known to be the lobby's host."""
-        self._presence = presence
-
-    async def be_present(self, *, life: float) -> None:
-        """Be the lobby's host if there is none, or refresh our entry at half its life."""
-        now, seconds = int(time.time()), math.ceil(life)
-        known = self._presence
-        if known is not None and known.expires - now > (seconds // 2 if known.sender == self._me else 0):
+    async def be_present(self, *, is_up: Callable[[Identity], bool], before: int) -> None:
+        """Be the lobby's host if there is none that is up, or renew our entry; for the arguments see Host."""
+        clock, life = int(time.time()), self._host_life
+        if not self.host.is_due(now=trio.current_time(), clock=clock, is_up=is_up, before=before):
             return
-        parcel = presence_parcel(key=self._key, room=self._room, issued=now, life=seconds)
+        parcel = presence_parcel(key=self._key, room=self._room, issued=clock, life=life)
         for carrier in self._carriers:
             try:
                 await carrier.send(parcel)
-                self._presence = Presence(self._me, now, now + seconds)
+                self.host.took_over(Presence(self._me, clock, clock + life))
             except SignalError as error:
                 self._complain("send", carrier, error)
 
     async def be_absent(self) -> None:
         """Withdraw our entry, if the host is us."""
-        if self._presence is not None and self._presence.sender == self._me:
+        if self.host.identity == self._me:
             await self._withdraw(ParcelKind.PRESENCE, PRESENCE_KEY)
 
     async def _leave_with(self, carrier: Carrier, parcel: Parcel) -> None:

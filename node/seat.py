@@ -189,7 +189,7 @@ class Seat:
 
     def update_watch(self) -> None:
         """Hear within seconds of a peer that died, while that matters to somebody; else be silent."""
-        self._mesh.watch(self._bus.subscribers > 0 or self._replica.unordered)
+        self._mesh.watch(self._bus.watched or self._replica.unordered)
 
     # what the replica says
 
@@ -362,9 +362,9 @@ class Seat:
         return self._admission.invite(carriers=carriers, anchor=anchor)
 
     @asynccontextmanager
-    async def events(self, *, since: int | None) -> AsyncIterator[AsyncIterator[AnyEvent]]:
+    async def events(self, *, since: int | None, watching: bool) -> AsyncIterator[AsyncIterator[AnyEvent]]:
         """As NodeApi.events."""
-        with self._bus.subscribe() as subscription:
+        with self._bus.subscribe(watching=watching) as subscription:
             first: list[AnyEvent] = [self.room(), *self._admission.events()]
             first += [PendingEvent(id=uuid.hex(), text=text) for uuid, text in self._outstanding.items()]
             self.update_watch()

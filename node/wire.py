@@ -48,6 +48,7 @@ class EventsCall(Call, frozen=True, tag="events"):
     """Answered by a result and then events, until either side closes."""
 
     since: int | None = None
+    watching: bool = True
 
 
 AnyCall = RoomCall | SayCall | StatusCall | WhoCall | AdmitCall | InviteCall | EventsCall

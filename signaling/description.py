@@ -27,6 +27,7 @@ from signaling.errors import (
     WrongKind,
     WrongVersion,
 )
+from signaling.seal import sealing_key
 
 RoomId = NewType("RoomId", bytes)  # 32 bytes
 Identity = NewType("Identity", bytes)  # an Ed25519 public key, 32 bytes
@@ -281,6 +282,7 @@ def _verify(description: Offer | Answer, data: bytes, *, now: int, what: str) ->
         VerifyKey(description.sender).verify(_signed(description), description.signature)
     except (BadSignatureError, ValueError, TypeError):
         raise BadSignature from None
+    sealing_key(description.sender)  # whom nothing can be sealed to is not worth answering
     if not 0 < description.expires - description.issued <= MAX_LIFE:
         raise Malformed
     if description.issued > now + CLOCK_SKEW:

@@ -11,7 +11,7 @@ from nacl.signing import SigningKey, VerifyKey
 from signaling.carrier import PRESENCE_KEY, Parcel, ParcelKind
 from signaling.description import CLOCK_SKEW, MAX_DESCRIPTION, MAX_LIFE, Identity, RoomId
 from signaling.errors import BadSignature, Expired, ForeignRoom, FromTheFuture, Malformed, WrongVersion
-from signaling.seal import seal, unseal
+from signaling.seal import seal, sealing_key, unseal
 
 _Description = Annotated[bytes, msgspec.Meta(max_length=MAX_DESCRIPTION)]
 _Grant = Annotated[bytes, msgspec.Meta(max_length=512)]
@@ -86,6 +86,7 @@ def open_presence(payload: bytes, *, room: RoomId, now: int) -> Presence:
         VerifyKey(sender).verify(_presence_signed(presence, room), signature)
     except (BadSignatureError, ValueError, TypeError):
         raise BadSignature from None
+    sealing_key(presence.sender)
     if not 0 < expires - issued <= MAX_LIFE:
         raise Malformed
     if issued > now + CLOCK_SKEW:

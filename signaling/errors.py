@@ -69,6 +69,13 @@ class BadSignature(SignalError):
     hint = "Do not use it; ask the sender for a new one by another way."
 
 
+class BadKey(SignalError):
+    """Its sender's key is of a kind that no honest program makes."""
+
+    message = "The key of its sender cannot be used."
+    hint = "Do not use it; its sender runs something other than pigeon."
+
+
 class Expired(SignalError):
     """Its time is over."""
 

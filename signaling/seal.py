@@ -7,10 +7,10 @@ is inside is signed.
 from typing import Final
 
 from nacl.exceptions import CryptoError
-from nacl.public import SealedBox
+from nacl.public import PublicKey, SealedBox
 from nacl.signing import SigningKey, VerifyKey
 
-from signaling.errors import Malformed, NotForUs, Oversize
+from signaling.errors import BadKey, Malformed, NotForUs, Oversize
 
 BUCKET: Final = 512  # every sealed parcel is a multiple of this
 MAX_SEALED: Final = 16 * 1024
@@ -18,12 +18,23 @@ _OVERHEAD: Final = 48 + 2  # the box's own, and the length
 
 
 def seal(payload: bytes, *, to: bytes) -> bytes:
-    """Only the holder of identity `to` can open it."""
+    """Only the holder of identity `to` can open it; BadKey when nothing can be sealed to that key."""
     size = -(-(len(payload) + _OVERHEAD) // BUCKET) * BUCKET
     if size > MAX_SEALED:
         raise ValueError(f"{len(payload)} bytes are too many to seal")
     padded = (len(payload).to_bytes(2, "big") + payload).ljust(size - 48, b"\0")
-    return bytes(SealedBox(VerifyKey(to).to_curve25519_public_key()).encrypt(padded))
+    return bytes(SealedBox(sealing_key(to)).encrypt(padded))
+
+
+def sealing_key(identity: bytes) -> PublicKey:
+    """What to seal to for this identity, or BadKey.
+
+    A key with a small-order part can be made by anyone, and signs well; it only cannot be sealed to.
+    """
+    try:
+        return VerifyKey(identity).to_curve25519_public_key()
+    except (CryptoError, ValueError, TypeError):
+        raise BadKey from None
 
 
 def unseal(sealed: bytes, *, key: SigningKey) -> bytes:

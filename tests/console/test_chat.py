@@ -83,7 +83,9 @@ class SpokenTo:
         return InviteEvent(token="pigeon:X", expires=0)
 
     @asynccontextmanager
-    async def events(self, *, since: int | None = None) -> AsyncIterator[AsyncIterator[AnyEvent]]:
+    async def events(
+        self, *, since: int | None = None, watching: bool = True
+    ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
         await self._events.send(ROOM)
         if self.stopping:
             await self._events.aclose()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import trio
+import trio.testing
 
 from node.config import DEFAULT_MAX_PEERS, Home, RoomConfig, Rule
 from node.events import AnyEvent, AsksEvent, FinalEvent
@@ -96,6 +97,13 @@ class Person:
 
     async def hears(self, text: str) -> FinalEvent:
         return await self.told.wait(FinalEvent, lambda event: event.text == text)
+
+    async def is_host(self) -> None:
+        """Wait until its presence is in the lobby; for who is the first there."""
+        presence = Path(self.via[0].removeprefix("dir:")) / "host.offer.bin"
+        with trio.fail_after(DEADLINE):
+            while not presence.exists():
+                await trio.testing.wait_all_tasks_blocked(0.02)
 
     async def is_asked_by(self, nick: str) -> AsksEvent:
         return await self.told.wait(AsksEvent, lambda event: event.nick == nick)

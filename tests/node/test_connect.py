@@ -16,7 +16,8 @@ import pytest
 import trio
 from nacl.signing import SigningKey, VerifyKey
 
-from node.connect import Introduction, rendezvous
+from node.attempt import Introduction
+from node.connect import rendezvous
 from node.errors import LinkClosed
 from node.link import Link
 from node.webrtc import Rtc, open_rtc

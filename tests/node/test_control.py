@@ -54,8 +54,12 @@ async def test_errors_keep_their_words_and_their_exit_code(tmp_path: Path) -> No
         with pytest.raises(NodeError) as long:
             await node.say("x" * (16 * 1024 + 1))
         assert long.value.exit_code is UsageError.exit_code
-        with pytest.raises(NodeError, match="UTF-8"):
+        with pytest.raises(UsageError, match="UTF-8"):
             await node.say("\ud800")
+        with pytest.raises(UsageError, match="UTF-8"):
+            await node.admit("\ud800")
+        with pytest.raises(UsageError, match="300000 bytes"):  # more than a request may have
+            await node.say("x" * 300_000)
 
 
 async def test_the_longest_message_fits_however_it_is_escaped(tmp_path: Path) -> None:

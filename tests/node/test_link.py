@@ -180,6 +180,34 @@ async def test_a_watched_link_calls_a_silent_peer_dead_after_8_seconds(autojump_
     assert "silent" in watched.reason
 
 
+async def test_an_idle_link_that_is_probed_pings_once_and_is_silent_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with pair() as (one, _other, left, right):
+        await trio.sleep(5)
+        one.probe()
+        one.probe()
+        await trio.sleep(10)
+        assert not one.closed.is_set()
+        assert (len(left.sent), len(right.sent)) == (1, 1)
+
+
+async def test_a_probed_link_calls_a_silent_peer_dead_after_8_seconds(autojump_clock: MockClock) -> None:
+    left, right = channels()
+    probed = link(left)
+
+    async def deaf() -> None:
+        while True:
+            await right.receive()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deaf)
+        probed.probe()
+        await probed.run()
+        assert trio.current_time() == 8
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_watched_link_to_a_peer_that_answers_lives_and_knows_its_round_trip(
     autojump_clock: MockClock,
 ) -> None:

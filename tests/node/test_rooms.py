@@ -1,29 +1,41 @@
 """Rooms of several: coming in by either rule, agreeing, leaving and coming back, and who is kept out."""
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 import trio.testing
+from nacl.signing import SigningKey
 
 from chain.block import Slot
+from chain.codec import encode
+from chain.control import make_voucher
 from chain.crypto import Ed25519Signer
+from chain.ids import Hash, RoomId
 from chain.message import UNSIGNED, SlotMessage, pack, signed
+from node.admission import introduction
 from node.content import text_body
-from node.disk import vote_key_of
+from node.disk import identity_of, vote_key_of
 from node.errors import Exit, NodeError, Unreachable, UsageError
 from node.events import (
     AdmittedEvent,
     AsksEvent,
     DeliveredEvent,
     EvidenceEvent,
+    FinalEvent,
+    NoticeEvent,
     PeerEvent,
     PendingEvent,
     RoomEvent,
     WordsEvent,
 )
-from node.node import read_invitation
+from node.joining import Newcomer
+from node.node import Node, open_node, read_invitation
 from node.offline import check_store, read_log
+from signaling.invitation import invitation_key
+from signaling.refusal import Reason
 from tests.node.rooms import DEADLINE, Person, room_of
 
 
@@ -127,7 +139,7 @@ async def test_a_taken_nick_is_refused_with_what_to_do(tmp_path: Path) -> None:
     async with ann.up():
         token = (await ann.node.invite()).token
         twin = Person(tmp_path, "Ann")
-        with pytest.raises(NodeError, match="taken") as caught:
+        with pytest.raises(NodeError, match="this nick") as caught:
             async with twin.joining(token):
                 await twin.admitted()
         assert caught.value.exit_code is Exit.NO
@@ -142,11 +154,53 @@ async def test_an_invitation_works_once(tmp_path: Path) -> None:
         token = (await ann.node.invite()).token
         async with Person(tmp_path, "bob").joining(token) as bob:
             await bob.admitted()
-            async with Person(tmp_path, "cal").joining(token):
-                with trio.fail_after(DEADLINE):
-                    while not ann.node.faults["admission: invitation not valid"]:
-                        await trio.testing.wait_all_tasks_blocked(0.05)
+            with pytest.raises(NodeError, match="used already") as caught:
+                async with Person(tmp_path, "cal").joining(token) as cal:
+                    await cal.admitted()
+            assert caught.value.exit_code is Exit.NO
             assert (await ann.node.room()).n == 2
+            assert ann.node._mesh.linked() == {bob.node._seat.me}  # type: ignore[union-attr]
+
+
+async def test_who_holds_an_invitation_that_is_over_hears_so_and_gets_no_address(tmp_path: Path) -> None:
+    ann = await Person(tmp_path, "ann").found()
+    async with ann.up():
+        token = (await ann.node.invite()).token
+        assert ann.node._seat is not None
+        invitation = read_invitation(token)
+        past = Ed25519Signer(bytes(identity_of(ann.home)))
+        voucher = make_voucher(
+            room=RoomId(invitation.room),
+            key=Hash(bytes(invitation_key(invitation.secret).verify_key)),
+            expires=1,
+            inviter=past,
+        )
+        shown = introduction(msgspec.structs.replace(invitation, grant=encode(voucher)), bytes(32))
+        admits = ann.node._seat.admits
+        assert admits(b"b" * 32, shown, bytes(32)) is Reason.EXPIRED
+        assert admits(b"b" * 32, shown, b"q" * 32) is False  # it has the grant, not the secret
+        assert admits(b"b" * 32, introduction(invitation, bytes(32)), bytes(32)) is True
+
+
+async def test_a_newcomer_that_reaches_several_members_is_told_once_that_it_waits(tmp_path: Path) -> None:
+    ann = await Person(tmp_path, "ann").found(rule="ask")
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(ann.up())
+        await ann.is_host()
+        token = (await ann.node.invite()).token
+        bob = await stack.enter_async_context(Person(tmp_path, "bob").joining(token))
+        await ann.is_asked_by("bob")
+        await ann.node.admit("bob")
+        await bob.admitted()
+        # bob invites, ann is the host of the lobby: both are asked
+        async with Person(tmp_path, "cal").joining((await bob.node.invite()).token) as cal:
+            await ann.is_asked_by("cal")
+            await bob.is_asked_by("cal")
+            told = [event.message for event in cal.told.events if isinstance(event, NoticeEvent)]
+            assert told == [
+                "Looking for a member to connect to.",
+                "Connected; waiting for the members to let us in.",
+            ]
 
 
 async def test_a_full_room_admits_nobody(tmp_path: Path) -> None:
@@ -264,14 +318,86 @@ async def test_asks_are_shown_to_a_subscriber_that_comes_later(tmp_path: Path) -
         assert isinstance(first[1], AsksEvent)
 
 
-async def test_an_invitation_works_while_the_inviter_is_away(tmp_path: Path) -> None:
+async def test_an_invitation_works_when_the_inviter_and_host_of_the_lobby_has_just_left(
+    tmp_path: Path,
+) -> None:
     async with room_of(tmp_path, "ann", "bob", "cal", "dee") as people:
         token = (await people[0].node.invite()).token
-    _, bob, cal, dee = people
-    async with bob.up(), cal.up(), dee.up(), Person(tmp_path, "eve").joining(token) as eve:
+    ann, *others = people
+    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        leave, left = trio.Event(), trio.Event()
+
+        async def be_there_first() -> None:
+            async with ann.up():
+                await leave.wait()
+            left.set()
+
+        nursery.start_soon(be_there_first)
+        await ann.is_host()
+        for person in others:
+            await stack.enter_async_context(person.up())
+        await ann.says("see you")
+        for person in others:
+            await person.hears("see you")
+        leave.set()
+        await left.wait()
+        eve = await stack.enter_async_context(Person(tmp_path, "eve").joining(token))
         await eve.admitted()
         await eve.says("ann did not see me come")
-        for person in (bob, cal, dee):
+        for person in others:
             await person.hears("ann did not see me come")
-        asks = [event for person in (bob, cal, dee) for event in person.told.events]
+        asks = [event for person in others for event in person.told.events]
         assert {asked.inviter for asked in asks if isinstance(asked, AsksEvent)} == {"ann"}
+    assert not list((tmp_path / "lobby").glob("*.bin"))
+
+
+async def test_who_leaves_makes_no_new_links_while_it_says_goodbye(tmp_path: Path) -> None:
+    async with room_of(tmp_path, "ann", "bob") as (ann, bob):
+        assert ann.node._seat is not None
+        assert bob.node._seat is not None
+        ann.node._mesh.drop(bob.node._seat.me)
+        assert ann.node._admits(bob.node._seat.me, None, b"") is True
+        ann.node._stop.set()
+        assert ann.node._wanted() == set()
+        assert ann.node._admits(bob.node._seat.me, None, b"") is False
+
+
+async def test_idle_links_are_silent_unless_somebody_looks(tmp_path: Path) -> None:
+    async with room_of(tmp_path, "ann", "bob") as (ann, bob):
+        await ann.says("hello")
+    async with (
+        ann.up(),
+        open_node(bob.home, bob.room, loopback_only=True) as node,
+        node.events(watching=False) as headless,
+    ):
+        await ann.says("are you there?")
+        async for event in headless:
+            if isinstance(event, FinalEvent):
+                break
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert node._mesh._watched is False
+        async with node.events():
+            assert node._mesh._watched is True
+        assert node._mesh._watched is False
+
+
+async def test_a_member_restarted_right_after_it_let_somebody_in_is_answered_by_the_newcomer(
+    tmp_path: Path,
+) -> None:
+    ann = await Person(tmp_path, "ann").found()
+    async with ann.up():
+        token = (await ann.node.invite()).token
+    node = Node(Person(tmp_path, "bob").home, read_invitation(token), nick="bob", via=(), loopback_only=True)
+    node._newcomer = newcomer = Newcomer(
+        invitation=read_invitation(token),
+        nick="bob",
+        identity=SigningKey.generate(),
+        vote=SigningKey.generate(),
+        mesh=node._mesh,
+        bus=node._bus,
+        inbox=node._inbox[1],
+        faults=node.faults,
+    )
+    newcomer.on_presence(b"h" * 32)
+    asked = (read_invitation(token).inviter, b"h" * 32, b"s" * 32)
+    assert [node._admits(who, None, bytes(32)) for who in asked] == [True, True, False]

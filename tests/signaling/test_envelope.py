@@ -5,10 +5,19 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nacl.signing import SigningKey
+from nacl.signing import SigningKey, VerifyKey
 
 from signaling.carrier import ParcelKind
-from signaling.description import Identity, RoomId
+from signaling.description import (
+    Identity,
+    RoomId,
+    Session,
+    Setup,
+    Transport,
+    decode_offer,
+    encode,
+    make_offer,
+)
 from signaling.envelope import (
     Envelope,
     open_envelope,
@@ -17,8 +26,18 @@ from signaling.envelope import (
     presence_parcel,
     seal_envelope,
 )
-from signaling.errors import BadSignature, Expired, ForeignRoom, Malformed, NotForUs, Oversize, SignalError
+from signaling.errors import (
+    BadKey,
+    BadSignature,
+    Expired,
+    ForeignRoom,
+    Malformed,
+    NotForUs,
+    Oversize,
+    SignalError,
+)
 from signaling.seal import BUCKET, MAX_SEALED, seal, unseal
+from tests.signaling.odd_key import OddKey
 
 ANN, BOB, EVE = (SigningKey(hashlib.sha256(name).digest()) for name in (b"ann", b"bob", b"eve"))
 ANN_ID, BOB_ID = (Identity(bytes(key.verify_key)) for key in (ANN, BOB))
@@ -82,3 +101,26 @@ def test_no_bytes_raise_anything_but_a_signal_error(junk: bytes) -> None:
 def test_an_oversize_parcel_is_refused_before_it_is_opened() -> None:
     with pytest.raises(Oversize):
         unseal(bytes(MAX_SEALED + BUCKET), key=BOB)
+
+
+def test_a_key_that_signs_well_and_cannot_be_sealed_to_is_refused_wherever_it_turns_up() -> None:
+    odd = OddKey()
+    VerifyKey(odd.verify_key).verify(b"text", odd.sign(b"text").signature)
+    with pytest.raises(BadKey):
+        seal(b"", to=odd.verify_key)
+    presence = presence_parcel(key=odd, room=ROOM, issued=NOW, life=600)  # type: ignore[arg-type]
+    with pytest.raises(BadKey):
+        open_presence(presence.payload, room=ROOM, now=NOW)
+    offer = make_offer(
+        key=odd,  # type: ignore[arg-type]
+        room=ROOM,
+        recipient=ANN_ID,
+        session=Session(bytes(16)),
+        issued=NOW,
+        life=600,
+        transport=Transport(
+            ufrag=bytes(6), pwd=bytes(18), fingerprint=bytes(32), setup=Setup.ACTPASS, candidates=()
+        ),
+    )
+    with pytest.raises(BadKey):
+        decode_offer(encode(offer), room=ROOM, me=ANN_ID, now=NOW)

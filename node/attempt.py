@@ -1,0 +1,114 @@
+"""One try at one peer: its descriptions out, the other end's in, and a Link if both prove who they are."""
+
+import math
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+from nacl.signing import SigningKey
+
+from node.greet import greet
+from node.link import Link
+from node.post import Post
+from node.webrtc import Connection
+from signaling.carrier import ParcelKind
+from signaling.description import Answer, Identity, Offer, RoomId, Session, encode, make_answer, make_offer
+from signaling.envelope import Envelope
+from signaling.handshake import Role
+from signaling.refusal import Reason, make_refusal
+
+_RENEW_AT: Final = 0.8  # of an offer's life
+
+
+@dataclass(frozen=True, kw_only=True)
+class Introduction:
+    """What a newcomer shows with its offer: the grant, and the offer's hash signed with the secret's key."""
+
+    grant: bytes
+    proof: bytes
+
+
+Introduce = Callable[[bytes], Introduction]
+
+
+@dataclass(eq=False)
+class Attempt:
+    """`answer` is there once the peer accepted our offer; `answered` is set also when it refused."""
+
+    peer: Identity
+    role: Role
+    began: float
+    offer: Offer | None = None
+    answer: Answer | None = None
+    refused: bool = False
+    answered: trio.Event = field(default_factory=trio.Event)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maker:
+    """Makes links out of attempts; whatever it leaves with a carrier belongs to the attempt."""
+
+    key: SigningKey
+    room: RoomId
+    post: Post
+    introduce: Introduce | None
+    offer_life: float
+    connect_deadline: float
+    faults: Counter[str]
+
+    async def offer(self, attempt: Attempt, connection: Connection) -> Link | None:
+        """Offer and wait for the answer; None when none came in time, or a refusal. ConnectFailed."""
+        attempt.offer = offer = make_offer(
+            key=self.key,
+            room=self.room,
+            recipient=attempt.peer,
+            session=Session(secrets.token_bytes(16)),
+            issued=int(time.time()),
+            life=math.ceil(self.offer_life),
+            transport=connection.transport(),
+        )
+        envelope = Envelope(encode(offer))
+        if self.introduce is not None:
+            introduction = self.introduce(offer.hash)
+            envelope = Envelope(encode(offer), introduction.grant, introduction.proof)
+        await self.post.sweep(attempt.peer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._leave, attempt, ParcelKind.OFFER, envelope)
+            with trio.move_on_after(self.offer_life * _RENEW_AT):
+                await attempt.answered.wait()
+            nursery.cancel_scope.cancel()
+        if attempt.answer is None:
+            return None
+        await connection.connect(attempt.answer.transport, deadline=self.connect_deadline)
+        return await greet(connection, key=self.key, offer=offer, answer=attempt.answer, faults=self.faults)
+
+    async def answer(self, attempt: Attempt, connection: Connection) -> Link:
+        """Answer the attempt's offer; ConnectFailed."""
+        offer = attempt.offer
+        assert offer is not None
+        transport = connection.transport(answering=offer.transport)
+        answer = make_answer(key=self.key, offer=offer, issued=int(time.time()), transport=transport)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._leave, attempt, ParcelKind.ANSWER, Envelope(encode(answer)))
+            await connection.connect(offer.transport, deadline=self.connect_deadline)
+            nursery.cancel_scope.cancel()
+        return await greet(connection, key=self.key, offer=offer, answer=answer, faults=self.faults)
+
+    async def refuse(self, offer: Offer, reason: Reason) -> None:
+        """Leave a refusal where the answer would be, as long as the offer lives."""
+        owner = object()
+        envelope = Envelope(make_refusal(key=self.key, offer=offer, reason=reason))
+        try:
+            with trio.move_on_after(max(0.0, min(self.offer_life, offer.expires - time.time()))):
+                await self.post.leave(envelope, kind=ParcelKind.ANSWER, to=offer.sender, owner=owner)
+                await trio.sleep_forever()
+        finally:
+            await self.post.take_back(owner)
+
+    async def _leave(self, attempt: Attempt, kind: ParcelKind, envelope: Envelope) -> None:
+        await self.post.leave(envelope, kind=kind, to=attempt.peer, owner=attempt)
