@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -234,10 +235,23 @@ def _main(arguments: list[str]) -> int:
         return _usage(error, arguments)
     except click.Abort:
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    except OSError as error:  # of --help and --version; console/shell.py tells every other one
+        return _unwritable(error)
     return result if isinstance(result, int) else Exit.DONE
+
+
+def _unwritable(error: OSError) -> int:
+    """Standard output takes nothing: quiet for a reader that left, else told on standard error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    _complain(f"The system refused: {error.strerror}.", "Check permissions and free space.")
+    return Exit.COULD_NOT_CHECK
+
+
+def _complain(message: str, hint: str) -> None:
+    with suppress(OSError):  # nobody is there to read it
+        click.echo(f"! {message}\n  {hint}", err=True)
 
 
 def _open_closed_streams() -> None:
@@ -255,7 +269,8 @@ def _usage(error: click.ClickException, arguments: list[str]) -> int:
     path = context.command_path if context is not None else "pigeon"
     message, hint = error.format_message().rstrip(), f"See: {path} --help"
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        click.echo(message, err=True)
+        with suppress(OSError):
+            click.echo(message, err=True)
         return Exit.USAGE
     wants_json = "--json" in arguments or os.environ.get("PIGEON_JSON", "").lower() in (
         "1",
@@ -269,8 +284,11 @@ def _usage(error: click.ClickException, arguments: list[str]) -> int:
         from node.events import ErrorEvent
 
         event = ErrorEvent(code=Exit.USAGE, message=message, hint=hint)
-        click.echo(msgspec.json.encode(event))
-    click.echo(f"! {message}\n  {hint}", err=True)
+        try:
+            click.echo(msgspec.json.encode(event))
+        except OSError as refused:
+            _unwritable(refused)
+    _complain(message, hint)
     return Exit.USAGE
 
 

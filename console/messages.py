@@ -5,7 +5,8 @@ from typing import Final
 
 import trio
 
-from console.chat import raise_not_final
+from console.chat import raise_not_reached
+from console.lines import MAX_LINE
 from console.screen import Screen, make_screen
 from console.settings import Settings
 from node.api import NodeApi
@@ -15,8 +16,9 @@ from node.errors import Exit, TimedOut, Unreachable, UsageError
 from node.events import DeliveredEvent, FinalEvent, PendingEvent
 
 DEFAULT_TIMEOUT: Final = 30.0
-MAX_STDIN: Final = 64 * 1024  # bytes; the node says what is too long
-_REACHED: Final = {"pending": 0, "delivered": 1, "final": 2}
+ACCEPT_PATIENCE: Final = 5.0
+"""Seconds a running node may take to queue a message, however short --timeout is: only then it is safe."""
+MAX_STDIN: Final = 64 * 1024  # bytes; below that the node says what is too long
 
 
 async def send(settings: Settings, *, text: str, wait: str) -> int:
@@ -44,23 +46,33 @@ async def send(settings: Settings, *, text: str, wait: str) -> int:
 
 
 async def _send(node: NodeApi, screen: Screen, text: str, *, wait: str, timeout: float) -> int:
-    with trio.move_on_after(timeout):
+    began, said = trio.current_time(), None
+    with trio.move_on_after(max(timeout, ACCEPT_PATIENCE)) as patience:
         async with node.events() as events:
             said = await node.say(text)
+            await screen.event(PendingEvent(id=said, text=text))
+            if wait == "pending":
+                return Exit.DONE
+            patience.deadline = began + timeout
             async for event in events:
-                if not isinstance(event, PendingEvent | DeliveredEvent | FinalEvent) or event.id != said:
-                    continue
-                await screen.event(event)
-                reached = {PendingEvent: 0, DeliveredEvent: 1, FinalEvent: 2}[type(event)]
-                if reached >= _REACHED[wait]:
-                    return Exit.DONE
+                if isinstance(event, DeliveredEvent | FinalEvent) and event.id == said:
+                    await screen.event(event)
+                    if wait == "delivered" or isinstance(event, FinalEvent):
+                        return Exit.DONE
             raise Unreachable(
                 "The node stopped before that.", "The message is safe on this disk: do not send it again."
             )
-    with trio.move_on_after(5):
+    if said is None:
+        raise Unreachable(
+            "The node does not answer, so it is not known whether the message was queued.",
+            "End it, start it again with `pigeon up`, and look at `pigeon log` before you send it again.",
+        )
+    with trio.move_on_after(ACCEPT_PATIENCE):
         status = await node.status()
-        raise_not_final(up=status.up, quorum=status.quorum)
-    raise Unreachable("The node does not answer.", "End it and start it again with `pigeon up`.")
+        raise_not_reached(wait, up=status.up, quorum=status.quorum)
+    raise Unreachable(
+        "The node does not answer any more.", "The message is safe on this disk: do not send it again."
+    )
 
 
 def check_utf8(text: str) -> None:
@@ -72,7 +84,12 @@ def check_utf8(text: str) -> None:
 
 
 def _read_stdin() -> str:
-    data = sys.stdin.buffer.read(MAX_STDIN)
+    data = sys.stdin.buffer.read(MAX_STDIN + 1)
+    if len(data) > MAX_STDIN:
+        raise UsageError(
+            f"The message has more than {MAX_STDIN} bytes; at most {MAX_LINE} are allowed.",
+            "Send it in parts.",
+        )
     try:
         return data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:

@@ -1,6 +1,7 @@
 """The verbs that open a room and stay in it: new, join, chat, up."""
 
 import getpass
+from functools import partial
 from typing import Final
 
 import trio
@@ -36,7 +37,7 @@ async def new(
     room = await create_room(
         home,
         name=name,
-        nick=nick or login_name(),
+        nick=login_name() if nick is None else nick,
         rule="auto" if rule == "auto" else "ask",
         via=via,
         max_peers=max_peers,
@@ -67,12 +68,12 @@ async def join(
             await Out(settings).urgent("Paste the invitation:")
         token = await _first_line(lines)
     invitation = read_invitation(token.strip())
-    name = nick or login_name()
+    name = login_name() if nick is None else nick
     await screen.notice(f"{SIGNED_FOR_GOOD}\n{waiting_for_admission(name)}")
     async with open_node(home, invitation, nick=name, via=via) as node:
         chat = Chat(node, screen)
         async with node.events(since=0) as events, trio.open_nursery() as nursery:
-            nursery.start_soon(chat.show, events)
+            nursery.start_soon(partial(chat.show, events, since=0))
             with trio.move_on_after(
                 float("inf") if settings.timeout is None else settings.timeout
             ) as waiting:

@@ -48,8 +48,8 @@ def exists(name: str) -> bool:
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
-def imports(path: Path, *, at_import_time: bool = False) -> Iterator[str]:
-    """Every module a file imports; with `at_import_time` only those it needs to be imported itself."""
+def imports(path: Path) -> Iterator[str]:
+    """Every module a file imports, wherever in it."""
     nodes = [*ast.parse(path.read_text()).body]
     while nodes:
         node = nodes.pop()
@@ -59,16 +59,8 @@ def imports(path: Path, *, at_import_time: bool = False) -> Iterator[str]:
             assert node.level == 0 and node.module is not None, f"{path}: a relative import"
             yield node.module
             yield from (name for alias in node.names if exists(name := f"{node.module}.{alias.name}"))
-        elif at_import_time and (
-            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_type_checking(node)
-        ):
-            continue
         else:
             nodes += ast.iter_child_nodes(node)
-
-
-def is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -143,11 +135,9 @@ def test_the_console_and_the_command_table_use_the_public_part_of_the_node_only(
     assert private == set()
 
 
-def test_no_module_needs_itself_to_be_imported() -> None:
+def test_imports_run_in_no_circle_not_even_lazy_ones() -> None:
     needs = {
-        module_name(path): {
-            name for name in imports(path, at_import_time=True) if is_ours(name) and exists(name)
-        }
+        module_name(path): {name for name in imports(path) if is_ours(name) and exists(name)}
         for room in ROOMS
         for path in sources(room)
     }
