@@ -214,7 +214,10 @@ def _ours(directory: Path) -> Path:
 def make_private_directory(directory: Path) -> None:
     """Make it where missing, parents too; only its owner may enter. NodeError if that fails."""
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        missing = [each for each in (directory, *directory.parents) if not each.exists()]
+        for each in reversed(missing):  # mkdir would make parents that anybody may enter
+            each.mkdir(mode=0o700, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)  # it says so if this is something else
     except OSError as error:
         raise NodeError(
             f"The directory {directory} cannot be made: {error.strerror or error}.",

@@ -151,17 +151,23 @@ async def _perform(node: NodeApi, call: AnyCall) -> object:
 
 
 async def _stream_events(node: NodeApi, stream: trio.SocketStream, call: EventsCall) -> None:
-    async with node.events(since=call.since, watching=call.watching) as events, trio.open_nursery() as nursery:
+    async with (
+        node.events(since=call.since, watching=call.watching) as events,
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(_cancel_at_end, stream, nursery.cancel_scope)
-        await _send(stream, _encode(Reply()))
-        try:
-            async for event in events:
-                await _send(stream, _encode(event))
-        except NodeError as error:
-            await _send(stream, _encode(Reply(error=Failure.of(error))))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await _copy_events(events, stream)
         nursery.cancel_scope.cancel()
+
+
+async def _copy_events(events: AsyncIterator[AnyEvent], stream: trio.SocketStream) -> None:
+    await _send(stream, _encode(Reply()))
+    try:
+        async for event in events:
+            await _send(stream, _encode(event))
+    except NodeError as error:
+        await _send(stream, _encode(Reply(error=Failure.of(error))))
 
 
 async def _cancel_at_end(stream: trio.SocketStream, scope: trio.CancelScope) -> None:

@@ -15,6 +15,7 @@ from typing import Final, Literal
 import msgspec
 from nacl.signing import SigningKey
 
+from node.config import make_private_directory
 from node.errors import KeyFileError
 
 _VERSION: Final = 1
@@ -49,7 +50,7 @@ def create_key(path: Path, *, purpose: Purpose) -> SigningKey:
         _KeyFile(v=_VERSION, purpose=purpose, seed=bytes(key).hex(), public=bytes(key.verify_key).hex())
     )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_directory(path.parent)
         _write_once(path, content + b"\n")
     except FileExistsError:
         raise

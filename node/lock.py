@@ -28,7 +28,13 @@ def room_lock(home: Home, fingerprint: str) -> Iterator[None]:
     """Hold the room's lock, or raise RoomLocked at once. It goes with the process, however that ends."""
     path = home.lock_file(fingerprint)
     make_private_directory(path.parent)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise NodeError(
+            f"The lock {path} cannot be opened: {error.strerror or error}.",
+            "Check its permissions and that the disk is not full or read-only.",
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -27,7 +27,6 @@ from chain.effects import (
     Pending,
     Say,
 )
-from chain.errors import StoreError
 from chain.ids import MemberId
 from chain.ledger import Tip
 from chain.replica import Replica
@@ -36,7 +35,6 @@ from node.api import MemberView
 from node.bus import Bus
 from node.config import RoomConfig
 from node.content import body_id, body_text, text_body
-from node.disk import in_words
 from node.errors import Exit, NodeError
 from node.events import (
     AdmittedEvent,
@@ -101,7 +99,7 @@ class Seat:
         )
         self.prepare = self._teller.prepare
         snapshot = store.snapshot()
-        self._waiters: dict[bytes, trio.Event] = {}
+        self._unsaved: dict[bytes, tuple[str, trio.Event]] = {}  # said, and not on disk yet
         self._notes: list[str] = []
         if store.rolled_back:
             # The lost part of the journal may hold signatures: whoever signs again may sign twice.
@@ -162,12 +160,9 @@ class Seat:
 
     async def run(self, heard: Sequence[Input] = ()) -> None:
         """Until cancelled; NodeError when the disk fails. `heard`: what linked peers said before."""
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._runtime.run, heard)
-                nursery.start_soon(self._teller.run)
-        except* StoreError as errors:
-            raise in_words(errors.exceptions[0]) from errors
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._runtime.run, heard)
+            nursery.start_soon(self._teller.run)
 
     async def aclose(self) -> None:
         """Close the store; nothing of `run` may be running any more."""
@@ -196,9 +191,9 @@ class Seat:
     def _on_notice(self, notice: Notice) -> None:
         match notice:
             case Pending(uuid=uuid):
-                waiter = self._waiters.pop(uuid, None)
-                if waiter is not None:
-                    waiter.set()
+                if uuid in self._unsaved:
+                    self._outstanding[uuid], saved = self._unsaved.pop(uuid)
+                    saved.set()
                 if uuid in self._outstanding:
                     self._bus.publish(PendingEvent(id=uuid.hex(), text=self._outstanding[uuid]))
             case Delivered(uuid=uuid, acks=acks):
@@ -262,20 +257,20 @@ class Seat:
     async def say(self, text: str) -> str:
         """Queue a message; returns its id once it is safe on this disk."""
         body = text_body(text)
-        if len(self._outstanding) >= MAX_OUTSTANDING:
+        if len(self._outstanding) + len(self._unsaved) >= MAX_OUTSTANDING:
             raise NodeError(
                 f"{MAX_OUTSTANDING} messages wait to become final already.",
                 "Wait until more members are up; `pigeon status --why` says who is missing.",
                 exit_code=Exit.NO_QUORUM,
             )
-        uuid = body_id(body.data)
-        self._outstanding[uuid] = text
-        waiter = self._waiters[uuid] = trio.Event()
+        uuid, saved = body_id(body.data), trio.Event()
+        self._unsaved[uuid] = text, saved
         try:
             await self._to_inbox.send(Say(body))
-            await waiter.wait()
-        finally:
-            self._waiters.pop(uuid, None)
+        except BaseException:
+            del self._unsaved[uuid]  # it was never queued
+            raise
+        await saved.wait()
         return uuid.hex()
 
     def room(self) -> RoomEvent:

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from chain.errors import StoreError
 from chain.ids import MemberId
 from chain.message import Final, pack
+from node.disk import in_words
 from node.events import FinalEvent
 from node.record import View
 
@@ -21,7 +23,7 @@ SERVE_BYTES = 256 * 1024
 
 
 class Shelf:
-    """Owns an open store. Who is cancelled while waiting still waits until the disk has answered."""
+    """Owns an open store; NodeError when that fails. Who is cancelled waits until the disk has answered."""
 
     def __init__(self, store: "Store") -> None:
         self._store = store
@@ -29,7 +31,10 @@ class Shelf:
 
     async def _do(self, work: Callable[[], T]) -> T:
         async with self._lock:
-            return await trio.to_thread.run_sync(work)
+            try:
+                return await trio.to_thread.run_sync(work)
+            except StoreError as error:
+                raise in_words(error) from error
 
     async def keep(self, records: "tuple[Record, ...]") -> None:
         """One durable transaction."""

@@ -1,5 +1,6 @@
 """What became final, told by index and without a hole, and what members were caught at."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -12,9 +13,12 @@ from chain.effects import EvidenceFound
 from chain.ids import MemberId
 from node.bus import Bus
 from node.config import make_private_directory, write_whole
+from node.errors import NodeError
 from node.events import AnyEvent, EvidenceEvent, FinalEvent
 from node.record import View
 from node.shelf import Shelf
+
+logger = logging.getLogger(__name__)
 
 
 class Teller:
@@ -115,7 +119,11 @@ class Teller:
             }
             name = f"evidence-{found.member.hex()[:12]}-{time.time_ns()}.json"
             path = str(self._directory / name)
-            await trio.to_thread.run_sync(_write, self._directory / name, msgspec.json.encode(content))
+            try:
+                await trio.to_thread.run_sync(_write, self._directory / name, msgspec.json.encode(content))
+            except NodeError as error:  # the store has it too: a peer's lie must not end this node
+                logger.warning("%s", error)
+                path = ""
         self._bus.publish(EvidenceEvent(member=found.member.hex(), nick=nick, kind=found.kind, file=path))
 
 

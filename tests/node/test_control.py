@@ -195,6 +195,17 @@ async def test_a_client_that_hangs_up_in_the_middle_is_forgotten(tmp_path: Path)
         await ann.says("and on")
 
 
+async def test_a_client_that_is_gone_before_it_is_answered_harms_nobody(tmp_path: Path) -> None:
+    async with remote(tmp_path) as (ann, _):
+        for call in (b'{"call": "events"}\n', b'{"call": "status"}\n', b'{"call": "no such"}\n'):
+            for _ in range(5):
+                stream = await raw(ann)
+                await stream.send_all(call)
+                await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        await ann.says("and on")
+
+
 async def test_a_client_that_reads_nothing_does_not_hold_up_the_room(tmp_path: Path) -> None:
     async with remote(tmp_path) as (ann, node), await raw(ann) as stream:
         await stream.send_all(b'{"call": "events"}\n')

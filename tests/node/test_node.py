@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from node.errors import Exit, Mismatch, NodeError, UsageError
 from node.events import FinalEvent, PendingEvent, RoomEvent
@@ -45,6 +46,36 @@ async def test_only_who_asks_for_history_gets_it(tmp_path: Path) -> None:
             await ann.node.say("four")
             assert await finals(live, 1) == ["four"]
             assert await finals(late, 2) == ["three", "four"]
+
+
+async def test_a_message_is_shown_as_pending_to_nobody_before_it_is_on_disk(tmp_path: Path) -> None:
+    ann = await Person(tmp_path, "ann").found()
+    async with ann.up(), trio.open_nursery() as nursery:
+        assert ann.node._seat is not None
+        async with ann.node._seat._shelf._lock:  # the disk is slow
+            nursery.start_soon(ann.node.say, "not yet")
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            async with ann.node.events() as late:
+                assert isinstance(await anext(late), RoomEvent)
+                with trio.move_on_after(0.1) as waited:
+                    await anext(late)
+                assert waited.cancelled_caught
+            assert (await ann.node.status()).pending == 0
+        await ann.hears("not yet")
+
+
+async def test_who_gives_up_saying_something_before_it_was_queued_leaves_no_trace(tmp_path: Path) -> None:
+    ann = await Person(tmp_path, "ann").found()
+    async with ann.up():
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await ann.node.say("never mind")
+        await ann.says("something else")
+        status = await ann.node.status()
+        assert (status.pending, status.waiting_for) == (0, [])
+        assert [event.text for event in ann.told.events if isinstance(event, PendingEvent)] == [
+            "something else"
+        ]
 
 
 async def finals(events: object, count: int) -> list[str]:
@@ -195,6 +226,24 @@ async def test_a_closed_node_leaves_no_socket_no_lock_and_nothing_in_the_lobby(t
     assert not list((tmp_path / "lobby").glob("*.bin"))
     async with ann.up():
         pass
+
+
+async def test_nobody_else_can_read_anything_of_a_home(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir(mode=0o755)
+    ann = Person(tmp_path / "deep", "ann")
+    ann = await ann.found()
+    async with ann.up():
+        await ann.says("private")
+        found = [ann.home.data, *ann.home.data.rglob("*")]
+        assert {path.name for path in found} >= {
+            "identity.key",
+            "vote.key",
+            "store.sqlite",
+            "lock",
+            "room.json",
+        }
+        assert {oct(path.stat().st_mode & 0o777) for path in found if path.is_dir()} == {"0o700"}
+        assert {oct(path.stat().st_mode & 0o777) for path in found if path.is_file()} == {"0o600"}
 
 
 async def test_cancelling_a_node_closes_it_as_cleanly(tmp_path: Path) -> None:
