@@ -51,6 +51,8 @@ class Node:
         self.faults: list[Fault] = []
         self.evidence: list[EvidenceFound] = []
         self.journal_lost = False
+        self.forks: list[int] = []
+        """Heights at which it was shown a second certified block."""
 
     @property
     def id(self) -> MemberId:
