@@ -32,7 +32,7 @@ async def send(settings: Settings, *, text: str, wait: str) -> int:
     node = await connect_control(home, room)
     if node is not None:
         timeout = DEFAULT_TIMEOUT if settings.timeout is None else settings.timeout
-        return await _send(node, screen, text, wait=wait, timeout=timeout)
+        return await send_through(node, screen, text, wait=wait, timeout=timeout)
     from node.offline import queue_offline
 
     said = await trio.to_thread.run_sync(queue_offline, home, room, text)
@@ -45,7 +45,8 @@ async def send(settings: Settings, *, text: str, wait: str) -> int:
     )
 
 
-async def _send(node: NodeApi, screen: Screen, text: str, *, wait: str, timeout: float) -> int:
+async def send_through(node: NodeApi, screen: Screen, text: str, *, wait: str, timeout: float) -> int:
+    """As `send`; Unreachable when the node stops, or does not even queue the message."""
     began, said = trio.current_time(), None
     with trio.move_on_after(max(timeout, ACCEPT_PATIENCE)) as patience:
         async with node.events() as events:

@@ -4,117 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-import trio
 from trio.testing import MockClock
 
 from console.chat import converse
 from console.lines import LineReader
-from console.screen import Screen
-from node.api import MemberView
-from node.errors import NodeError, NoQuorum, TimedOut, Unreachable, UsageError
-from node.events import (
-    AnyEvent,
-    Event,
-    FinalEvent,
-    InviteEvent,
-    PendingEvent,
-    RoomEvent,
-    StatusEvent,
-)
-
-ROOM = RoomEvent(room="tea", fingerprint="ff", me="aa", nick="ann", n=4, f=1, quorum=3)
-
-
-class SpokenTo:
-    """A node of one room that makes messages final when told to."""
-
-    def __init__(self, *, up: int = 4, finish: bool = True, stopping: bool = False) -> None:
-        self.up = up
-        self.stopping = stopping
-        self.finish = finish
-        self.said: list[str] = []
-        self.unordered: dict[str, str] = {}
-        self._events, self._source = trio.open_memory_channel[AnyEvent](100)
-
-    async def room(self) -> RoomEvent:
-        return ROOM
-
-    async def say(self, text: str) -> str:
-        if text == "refused":
-            raise UsageError("The message is refused.", "Say another.")
-        said = f"id-{len(self.said)}"
-        self.said.append(text)
-        self.unordered[said] = text
-        await self._events.send(PendingEvent(id=said, text=text))
-        if self.finish:
-            await self.order()
-        return said
-
-    async def order(self) -> None:
-        for said, text in list(self.unordered.items()):
-            del self.unordered[said]
-            final = FinalEvent(
-                index=0, height=1, id=said, member="aa", nick="ann", text=text, claimed_time=0, mine=True
-            )
-            await self._events.send(final)
-
-    async def status(self) -> StatusEvent:
-        return StatusEvent(
-            n=4,
-            f=1,
-            quorum=3,
-            up=self.up,
-            height=0,
-            index=0,
-            pending=len(self.unordered),
-            waiting_for=[],
-            links=[],
-        )
-
-    async def who(self) -> list[MemberView]:
-        return [MemberView(member="aa", nick="ann", state="me", admitted_at=0)]
-
-    async def admit(self, who: str) -> MemberView:
-        if who != "bob":
-            raise NodeError(f"{who} does not ask.", "See /who.")
-        return MemberView(member="bb", nick="bob", state="asks", admitted_at=0, have=1, need=1)
-
-    async def invite(self) -> InviteEvent:
-        return InviteEvent(token="pigeon:X", expires=0)
-
-    @asynccontextmanager
-    async def events(
-        self, *, since: int | None = None, watching: bool = True
-    ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
-        await self._events.send(ROOM)
-        if self.stopping:
-            await self._events.aclose()
-        yield self._source
-
-
-class Noted(Screen):
-    """A screen that keeps the names of what it shows."""
-
-    def __init__(self) -> None:
-        self.shown: list[str] = []
-
-    async def event(self, event: Event) -> None:
-        self.shown.append(event.__struct_config__.tag)  # type: ignore[arg-type]
-
-    async def members(self, members: list[MemberView]) -> None:
-        self.shown.append("members")
-
-    async def status(self, status: StatusEvent, *, why: bool) -> None:
-        self.shown.append("status")
-
-    async def approved(self, view: MemberView) -> None:
-        self.shown.append("approved")
-
-    async def standing(self, status: StatusEvent) -> None:
-        self.shown.append("standing")
-
-    async def notice(self, text: str) -> None:
-        self.shown.append("notice")
+from node.bus import MAX_BEHIND, Bus, FellBehind
+from node.errors import NodeError, NoQuorum, TimedOut, Unreachable
+from node.events import AnyEvent, FinalEvent, PendingEvent
+from tests.console.fakes import ROOM, Noted, SpokenTo, final
 
 
 def typed(*lines: bytes) -> LineReader:
@@ -164,3 +61,49 @@ async def test_what_is_not_final_in_time_ends_with_the_reason(
 async def test_a_node_that_stops_ends_the_conversation() -> None:
     with pytest.RaisesGroup(Unreachable):
         await converse(SpokenTo(stopping=True), Noted(), None, timeout=None)
+
+
+RECORD = [final(index, f"id-{index}", text=f"line {index}") for index in range(MAX_BEHIND + 2000)]
+
+
+class Flooding(SpokenTo):
+    """A node with a long record, most of which becomes final before its reader has read a line."""
+
+    @asynccontextmanager
+    async def events(
+        self, *, since: int | None = None, watching: bool = True
+    ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
+        bus = Bus()
+        with bus.subscribe() as subscription:
+            bus.publish(ROOM)
+            bus.publish(PendingEvent(id=RECORD[-1].id, text="the last"))
+            for event in RECORD[since or 0 :]:
+                bus.publish(event)
+            bus.end()
+            yield subscription
+
+
+async def test_a_reader_so_slow_that_it_is_cut_off_is_shown_the_rest_once_and_in_order() -> None:
+    screen = Noted()
+    with pytest.RaisesGroup(Unreachable):  # that is how the record of this node ends
+        await converse(Flooding(), screen, None, timeout=None, since=0)
+    assert [event for event in screen.events if isinstance(event, FinalEvent)] == RECORD
+    assert screen.shown.count("notice") == 1, "and is told that it was"
+    assert screen.shown.count("room") == screen.shown.count("pending") == 1
+
+
+class Refusing(SpokenTo):
+    @asynccontextmanager
+    async def events(
+        self, *, since: int | None = None, watching: bool = True
+    ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
+        async def cut_off_at_once() -> AsyncIterator[AnyEvent]:
+            yield ROOM
+            raise FellBehind
+
+        yield cut_off_at_once()
+
+
+async def test_a_stream_that_fails_before_it_has_shown_much_is_not_asked_for_again() -> None:
+    with pytest.RaisesGroup(FellBehind):
+        await converse(Refusing(), Noted(), None, timeout=None, since=0)

@@ -128,6 +128,40 @@ def test_an_error_is_two_sentences_and_a_traceback_only_when_asked_for(tmp_path:
     assert loud.returncode == plain.returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--version",), 8),
+        (("--help",), 8),
+        (("fly", "--json"), 2),
+        (("id", "--json"), 1),
+    ],
+)
+def test_a_full_disk_under_standard_output_is_told_in_two_sentences(
+    arguments: tuple[str, ...], code: int, tmp_path: Path
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "cli", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+            env={**os.environ, "PIGEON_HOME": str(tmp_path)},
+        )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("! ") and "\n  " in done.stderr
+
+
+def test_an_empty_nick_is_refused_and_not_replaced(tmp_path: Path) -> None:
+    done = pigeon("new", "tea", "--as", "", "--home", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nick" in done.stderr
+
+
 def test_a_message_that_is_not_text_is_refused(tmp_path: Path) -> None:
     done = pigeon("join", "\udcff\udcfe", "--home", str(tmp_path))
     assert done.returncode == 2

@@ -1,5 +1,7 @@
 """What others wrote cannot steer a terminal."""
 
+import time
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -33,6 +35,13 @@ from console.sanitize import json_line, one_line, paragraphs
 )
 def test_what_would_act_on_a_terminal_is_taken_out(hostile: str, harmless: str) -> None:
     assert one_line(hostile) == harmless
+
+
+@pytest.mark.parametrize("beginning", ["\x1b[", "\x1b]", "\x1bP", "\x90", "\x9d", "\x9b", "\x90\x9d"])
+def test_many_beginnings_of_sequences_that_never_end_cost_no_more_than_as_much_text(beginning: str) -> None:
+    began = time.process_time()
+    one_line(beginning * 60_000)
+    assert time.process_time() - began < 2, "quadratic time would be more than ten seconds"
 
 
 @given(st.text(max_size=200))

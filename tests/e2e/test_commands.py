@@ -290,6 +290,34 @@ async def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path: Path) -> 
         assert complaint == b""
 
 
+async def test_thousands_of_lines_at_once_are_all_final_in_order_even_for_a_reader_that_sleeps(
+    tmp_path: Path,
+) -> None:
+    lines = [f"line {number}" for number in range(4500)]  # two events each: more than wait for a reader
+    with (tmp_path / "lines").open("w+b") as said:
+        said.write("\n".join(lines).encode())
+        said.seek(0)
+        process = subprocess.Popen(
+            [*command("new"), "tea", "--as", "ann", "--json", "--home", str(tmp_path / "ann")],
+            stdin=said,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+        )
+    async with family() as children:
+        homes = Homes(children, tmp_path)
+        with trio.fail_after(60):
+            while True:
+                code, events, _ = await homes.run("ann", "status")
+                if code == 0 and events[0]["index"] == len(lines):
+                    break
+        output, _ = await trio.to_thread.run_sync(process.communicate)
+    assert process.returncode == 0
+    shown = [event for event in map(json.loads, output.splitlines()) if event["event"] == "final"]
+    assert [event["text"] for event in shown] == lines
+    assert [event["index"] for event in shown] == list(range(len(lines)))
+
+
 async def test_the_store_is_read_while_the_node_writes_it(tmp_path: Path) -> None:
     async with family() as children:
         homes = Homes(children, tmp_path)
