@@ -36,9 +36,11 @@ _MAX_BUFFERED: Final = 1 << 20
 _LOW_BUFFERED: Final = 1 << 18
 _MAX_INBOX: Final = 4 << 20  # bytes; a link's window is half of it, so only who ignores the window gets there
 _MAX_INBOX_COUNT: Final = 65_536
+_MAX_REMOTE: Final = 3 * MAX_CANDIDATES
 _MAX_EARLY_DATAGRAMS: Final = 256
 _MAX_DATAGRAMS: Final = 8192
 _MAX_REASSEMBLY: Final = 4096  # chunks: the receive window in full packets, four times over
+_MAX_MISORDERED: Final = 2048  # chunks that came before an earlier one: all are sorted for each packet
 _MAX_SACK_SPAN: Final = 1 << 14
 _SCTP_PORT: Final = 5000
 _MAX_SCTP_MESSAGE: Final = 65_536
@@ -288,11 +290,11 @@ class Connection:
 
     def _on_connect_end(self, connecting: "asyncio.Task[None]") -> None:
         if not connecting.cancelled() and connecting.exception() is not None:
-            self._on_fault(f"{connecting.exception()!r} while connecting")
+            self._on_fault(f"{type(connecting.exception()).__name__} while connecting")
 
     def _on_pump_end(self, pump: "asyncio.Future[None]") -> None:
         if not pump.cancelled() and pump.exception() is not None:
-            self._on_fault(f"{pump.exception()!r} while reading")
+            self._on_fault(f"{type(pump.exception()).__name__} while reading")
 
     def _on_fault(self, what: str) -> None:
         self._faults[f"webrtc: {what}"] += 1
@@ -321,8 +323,11 @@ def _addresses(*, loopback_only: bool) -> list[str]:
 
 
 def _cap_datagrams(ice: Any, faults: Counter[str]) -> None:
-    """An open offer takes a junk flood into an unbounded queue, 50 MB/s of it: drop beyond a few hundred."""
-    receive, queue = ice.data_received, ice._queue
+    """Bound what anybody, or a hostile peer, can make aioice keep.
+
+    An open offer takes a junk flood into an unbounded queue, 50 MB/s of it: drop beyond a few hundred.
+    """
+    receive, queue, check = ice.data_received, ice._queue, ice.check_incoming
 
     def data_received(data: bytes, component: int) -> None:
         if not data:
@@ -332,10 +337,19 @@ def _cap_datagrams(ice: Any, faults: Counter[str]) -> None:
         else:
             faults["webrtc: datagram dropped"] += 1
 
+    def check_incoming(message: Any, address: tuple[str, int], protocol: Any) -> None:
+        # Each source that a peer checks from, or pretends to, is one more address we send checks to.
+        known = ice._remote_candidates
+        if len(known) < _MAX_REMOTE or any((c.host, c.port) == address for c in known):
+            check(message, address, protocol)
+        else:
+            faults["webrtc: check from too many addresses"] += 1
+
     def on_malformed() -> None:
         faults["webrtc: malformed packet"] += 1
 
     ice.data_received = data_received
+    ice.check_incoming = check_incoming
     ice.on_malformed = on_malformed
 
 
@@ -397,6 +411,12 @@ def _aiortc() -> SimpleNamespace:
             waiting = len(self._get_inbound_stream(0).reassembly)
             if self._advertised_rwnd < 0 or waiting > _MAX_REASSEMBLY:
                 self._on_fault("more than the receive window")
+            elif len(self._sack_misordered) > _MAX_MISORDERED:  # whole messages, and the first never comes
+                self._on_fault("too many packets out of order")
+
+        async def _receive_forward_tsn_chunk(self, chunk: Any) -> None:
+            # Nothing may be skipped on a reliable channel, and each stream that one names is made.
+            self._on_fault("a skipped message on a reliable channel")
 
         async def _receive_sack_chunk(self, chunk: Any) -> None:
             # One packet of 1,168 bytes with wide gaps keeps the loop busy for most of a second.

@@ -1,5 +1,6 @@
 """Real WebRTC on loopback, and the packets that used to end the node."""
 
+import asyncio
 import os
 import socket
 import struct
@@ -185,6 +186,68 @@ async def test_a_second_channel_opened_by_the_peer_closes_the_connection() -> No
         rtc._loop.call_soon(RTCDataChannel, offerer._sctp, more)
         with pytest.raises(ChannelClosed, match="text or another channel"):
             await answerer.receive()
+
+
+async def test_whole_messages_out_of_order_without_end_close_the_connection() -> None:
+    from aiortc.rtcsctptransport import WEBRTC_BINARY, DataChunk
+
+    async with open_rtc(loopback_only=True) as rtc, connected(rtc) as (offerer, answerer):
+        sctp = offerer._sctp
+
+        async def attack() -> None:
+            number = 1  # the first is left out
+            while not answerer.lost:
+                number += 1
+                chunk = DataChunk(flags=3)
+                chunk.tsn, chunk.stream_seq = (sctp._local_tsn + number) % 2**32, (number - 2) % 2**16
+                chunk.stream_id, chunk.protocol, chunk.user_data = 0, WEBRTC_BINARY, b"x"
+                await sctp._send_chunk(chunk)
+                if number % 16 == 0:
+                    await asyncio.sleep(0)
+
+        with trio.fail_after(30):
+            await rtc._loop.run_aio_coroutine(attack())
+        assert answerer.lost == "too many packets out of order"
+
+
+async def test_a_message_skipped_by_the_peer_closes_the_connection() -> None:
+    from aiortc.rtcsctptransport import ForwardTsnChunk
+
+    async with open_rtc(loopback_only=True) as rtc, connected(rtc) as (offerer, answerer):
+        chunk = ForwardTsnChunk()
+        chunk.cumulative_tsn = (offerer._sctp._local_tsn + 10) % 2**32
+        chunk.streams = [(stream, 1) for stream in range(250)]
+        await rtc._loop.run_aio_coroutine(offerer._sctp._send_chunk(chunk))
+        with pytest.raises(ChannelClosed, match="skipped"):
+            await answerer.receive()
+        assert len(answerer._sctp._inbound_streams) <= 1
+
+
+async def test_checks_from_ever_more_addresses_are_not_all_followed() -> None:
+    async with (
+        open_rtc(loopback_only=True) as rtc,
+        rtc.connection(Role.OFFERER) as offerer,
+        rtc.connection(Role.ANSWERER) as answerer,
+    ):
+        await join(offerer, answerer)
+        near, far = offerer._ice._connection, answerer._ice._connection
+        (pair,) = far._nominated.values()
+        sources = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(60)]
+        try:
+            for source in sources:
+                request = far.build_request(pair, nominate=False)
+                request.add_message_integrity(far.remote_password.encode())
+                source.sendto(bytes(request), ("127.0.0.1", port_of(offerer)))
+                await trio.sleep(0)
+            with trio.fail_after(5):
+                while not rtc.faults["webrtc: check from too many addresses"]:
+                    await trio.lowlevel.checkpoint()
+            assert len(near._remote_candidates) == 24
+            await answerer.send(b"alive")
+            assert await offerer.receive() == b"alive"
+        finally:
+            for source in sources:
+                source.close()
 
 
 async def test_an_sctp_parameter_without_length_does_not_loop_for_ever() -> None:
