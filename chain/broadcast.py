@@ -4,7 +4,7 @@ Validity, no duplication, integrity, consistency and totality hold with f liars;
 time or for a leader. Cost: two network delays.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from chain.block import SLOT_BODY_BYTES, SLOT_HEADER_BYTES, Body, Dep, Head, Slot
 from chain.codec import encode
@@ -26,8 +26,6 @@ from chain.parking import Parking
 from chain.records import Journal, KeepSlot
 
 CUTS_REMEMBERED = 64
-
-LaneSlots = dict[int, list[tuple[SlotId, Slot]]]
 
 
 class Broadcast:
@@ -375,43 +373,6 @@ class Broadcast:
     def anything_delivered(self) -> bool:
         return any(lane.delivered.seq > lane.base.seq for lane in self.lanes)
 
-    def heads_to_propose(self) -> tuple[Head, ...]:
-        """The furthest cut we could vote for ourselves, closed under dependencies."""
-        chains: list[Sequence[KeepSlot]] = []
-        for lane in self.lanes:
-            head = lane.delivered if lane.frozen else lane.head
-            chains.append(self.branch(lane.place, have=lane.base.seq, head=head))
-        shrunk = True
-        while shrunk:
-            shrunk = False
-            chosen = {kept.id for chain in chains for kept in chain}
-            for place, chain in enumerate(chains):
-                for index, kept in enumerate(chain):
-                    if not all(
-                        dep.seq <= self.lanes[dep.lane].base.seq or dep.id in chosen for dep in kept.slot.deps
-                    ):
-                        chains[place] = chain[:index]
-                        shrunk = True
-                        break
-        return tuple(
-            Head(chain[-1].slot.seq, chain[-1].id) if chain else lane.base
-            for lane, chain in zip(self.lanes, chains, strict=True)
-        )
-
-    def slots_of(self, cut: tuple[Head, ...]) -> tuple[LaneSlots, list[tuple[int, Head]]]:
-        """The slots between the last cut and this one, and for each lane that is not whole what to pull."""
-        slots: LaneSlots = {}
-        missing: list[tuple[int, Head]] = []
-        for lane, head in zip(self.lanes, cut, strict=True):
-            if head == lane.base:
-                continue
-            chain = self.branch(lane.place, have=lane.base.seq, head=head)
-            if len(chain) == head.seq - lane.base.seq and chain[0].slot.prev == lane.base.id:
-                slots[lane.place] = [(kept.id, kept.slot) for kept in chain]
-            else:
-                missing.append((lane.place, head))
-        return slots, missing
-
     def want_cut(self, missing: list[tuple[int, Head]], *, peer: MemberId) -> None:
         """Ask for what a proposed or certified cut needs, be it on a branch we would not take otherwise."""
         for place, head in missing:
@@ -420,13 +381,6 @@ class Broadcast:
                 in_cuts.pop(next(iter(in_cuts)))  # a cut that is still at issue is wanted again
             in_cuts[head.id] = head.seq
             self.pull(place, head, peer=peer)
-
-    def vouches_for(self, place: int, head: Head) -> bool:
-        """Whether we acked this head (or will at the end of this tick), or hold its certificate."""
-        lane = self.lanes[place]
-        if head.seq <= lane.base.seq or (lane.on_path(head) and not lane.frozen):
-            return True
-        return (lane.on_path(head) and head.seq <= lane.acked_seq) or self.is_certified(place, head)
 
     def _is_above_cut(self, slot_id: SlotId) -> bool:
         slot = self.slots[slot_id].slot

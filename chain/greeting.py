@@ -2,6 +2,7 @@
 
 from chain.effects import FaultKind
 from chain.fetch import Fetch
+from chain.history import History
 from chain.ids import MemberId
 from chain.message import Ack, Hello, Message, PullRange, Signed, SlotMessage, Standing, rounds_of, weight
 from chain.resync import signed_beyond, standing_of, what_peer_lacks
@@ -12,12 +13,12 @@ ALLOWANCE = 1024 * 1024
 
 
 class Greeting:
-    """Sends and answers HELLOs; `fetch` and `history_fetch` learn who claims which height."""
+    """Sends and answers HELLOs; `fetch` and the history's own learn who claims which height."""
 
-    def __init__(self, state: State, *, fetch: Fetch, history_fetch: Fetch) -> None:
+    def __init__(self, state: State, *, fetch: Fetch, history: History | None) -> None:
         self._state = state
         self._fetch = fetch
-        self._history_fetch = history_fetch
+        self._history_fetch = history.fetch if history is not None else None
         self._told: dict[MemberId, int] = {}
         """The height in our last HELLO to each link."""
         self._asked_where: dict[MemberId, int] = {}
@@ -47,8 +48,9 @@ class Greeting:
         state.lists.pop(peer, None)
         for table in (self._told, self._asked_where, self._due, self._not_before):
             table.pop(peer, None)
-        for fetch in (self._fetch, self._history_fetch):
-            fetch.forget(peer)
+        self._fetch.forget(peer)
+        if self._history_fetch is not None:
+            self._history_fetch.forget(peer)
         state.broadcast.forget_asked(peer)
         state.ordering.forget_asked(peer)
         state.note_links()
@@ -101,7 +103,8 @@ class Greeting:
         place = tip.committee.place(peer)
         if place is not None:
             state.lists[peer] = frozenset(hello.linked)
-            self._history_fetch.claim(peer, hello.height)
+            if self._history_fetch is not None:
+                self._history_fetch.claim(peer, hello.height)
         if hello.height > tip.height or hello.epoch > tip.epoch:
             self._behind |= self._fetch.claim(peer, hello.height)
         elif hello.height < tip.height:

@@ -7,6 +7,7 @@ from chain.block import Head, Slot, certificate_holds
 from chain.crypto import Verifier
 from chain.effects import FaultKind, HistoryGrew
 from chain.errors import InvalidBlockError
+from chain.fetch import Fetch
 from chain.ids import MemberId, SlotId
 from chain.ledger import Tip, extend
 from chain.message import Committed, SlotMessage
@@ -22,6 +23,8 @@ class History:
         self._base = base
         self._verify = verify
         self._out = out
+        self.fetch = Fetch(out)
+        """Who has the past, and whom we asked for it."""
         self._current: Committed | None = None
         self._slots: dict[SlotId, KeepSlot] = {}
 
@@ -29,16 +32,15 @@ class History:
     def complete(self) -> bool:
         return self.tip.height >= self._base.height
 
-    @property
-    def wanted(self) -> int:
-        """The height to ask for next."""
-        return self.tip.height + 1
+    def pursue(self, *, now: float) -> float | None:
+        """See to it that somebody is asked for the next block; when to look again."""
+        return None if self.complete else self.fetch.pursue(self.tip.height + 1, now=now)
 
-    def on_committed(self, message: Committed, *, peer: MemberId) -> bool:
-        """Take the next block in; false if the peer lies."""
+    def on_committed(self, message: Committed, *, peer: MemberId) -> None:
+        """Take the next block in, if it holds; its slots are to follow."""
         block = message.block
-        if self.complete or block.height != self.wanted:
-            return True
+        if self.complete or block.height != self.tip.height + 1:
+            return
         fits = (
             block.epoch == self.tip.epoch
             and len(block.cut) == self.tip.committee.n
@@ -53,33 +55,32 @@ class History:
         )
         if not fits:
             self._out.fault(peer, FaultKind.LYING, f"history: block {block.height} does not hold")
-            return False
+            self.fetch.failed(peer)
+            return
         self._current = message
         self._slots = {}
         self._finish(peer)
-        return True
 
-    def on_slot(self, message: SlotMessage, *, peer: MemberId) -> bool:
-        """Take in a slot of the block at hand; true if it is one, and new."""
+    def on_slot(self, message: SlotMessage, *, peer: MemberId, now: float) -> None:
+        """Take in a slot of the block at hand; others are ignored."""
         slot, current = message.slot, self._current
         if current is None or slot.epoch != self.tip.epoch or slot.lane >= self.tip.committee.n:
-            return False
+            return
         old, new = self.tip.cut[slot.lane], current.block.cut[slot.lane]
         author = self.tip.committee.members[slot.lane].identity
         made = tuple(body.commitment(room=self.tip.room, author=author) for body in message.bodies)
         if not old.seq < slot.seq <= new.seq or made != slot.commitments:
-            return False
+            return
         # The id, and so the block, does not cover the signature: a liar could send another one.
         vote_key = self.tip.committee.members[slot.lane].vote_key
         if not self._verify(vote_key, slot.preimage(self.tip.room), slot.signature):
             self._out.fault(peer, FaultKind.WRONG_SIGNATURE, "a slot of the past")
-            return False
+            return
         slot_id = slot.id(self.tip.room)
-        if slot_id in self._slots:
-            return False
-        self._slots[slot_id] = KeepSlot(slot_id, slot, message.bodies)
-        self._finish(peer)
-        return True
+        if slot_id not in self._slots:
+            self.fetch.heard(peer, now=now)
+            self._slots[slot_id] = KeepSlot(slot_id, slot, message.bodies)
+            self._finish(peer)
 
     def _finish(self, peer: MemberId) -> None:
         current = self._current

@@ -5,12 +5,14 @@ from enum import Enum, auto
 
 from chain.ballotbox import BallotBox
 from chain.block import Block, Slot
-from chain.broadcast import Broadcast, LaneSlots
+from chain.broadcast import Broadcast
+from chain.cuts import slots_of, vouches_for
 from chain.effects import FaultKind
 from chain.epoch import Epoch
 from chain.errors import InvalidBlockError
 from chain.ids import BlockId, SlotId
 from chain.ledger import Extension, Tip, extend
+from chain.linearize import LaneSlots
 from chain.message import Propose, RoundChange
 
 
@@ -52,14 +54,14 @@ class Judge:
         if not self._cut_moves_forward(block):
             self._blame(proposal, "a proposal whose cut does not move forward")
             return Verdict.BAD
-        slots, missing = self.broadcast.slots_of(block.cut)
+        slots, missing = slots_of(self.broadcast, block.cut)
         if missing:
             for source in self.box.sources(block.id(self.epoch.room)):
                 self.broadcast.want_cut(missing, peer=source)
             return Verdict.WAIT
         if not bound and (
             block.leader != leader
-            or not all(self.broadcast.vouches_for(place, head) for place, head in enumerate(block.cut))
+            or not all(vouches_for(self.broadcast, place, head) for place, head in enumerate(block.cut))
             or self._omits_delivered(block, before=arrived - patience)
         ):
             return Verdict.BAD

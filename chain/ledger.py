@@ -3,17 +3,16 @@
 Proposers, voters, those who catch up and those who verify a store all call `extend`.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from chain.block import Block, Certificate, Head, Leaf, Slot, certificate_holds, leaves_of
+from chain.block import Block, Certificate, Head, Leaf, certificate_holds, leaves_of
 from chain.codec import encode
 from chain.committee import Committee, Member, spent_digest
 from chain.control import Genesis, Motion
 from chain.crypto import Verifier
 from chain.errors import InvalidBlockError
 from chain.ids import BlockId, MemberId, RoomId, SlotId
-from chain.linearize import linearize
+from chain.linearize import LaneSlots, linearize
 from chain.membership import Ballot, enact
 from chain.merkle import Frontier, leaf_hash
 
@@ -80,7 +79,7 @@ def extend(
     *,
     cut: tuple[Head, ...],
     leader: MemberId,
-    slots: Mapping[int, Sequence[tuple[SlotId, Slot]]],
+    slots: LaneSlots,
     verify: Verifier,
 ) -> Extension:
     """The block at the next height whose cut is `cut`, and all that follows from it.

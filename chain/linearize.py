@@ -1,15 +1,16 @@
 """The one order of a block's slots: lanes in member order, each as far as its dependencies are out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 from chain.block import Head, Slot
 from chain.errors import InvalidBlockError
 from chain.ids import SlotId
 
+LaneSlots = dict[int, list[tuple[SlotId, Slot]]]
+"""For each lane that moved, its slots after the last cut up to the new one, in order."""
 
-def linearize(
-    slots: Mapping[int, Sequence[tuple[SlotId, Slot]]], *, after: tuple[Head, ...]
-) -> Iterator[tuple[SlotId, Slot]]:
+
+def linearize(slots: LaneSlots, *, after: tuple[Head, ...]) -> Iterator[tuple[SlotId, Slot]]:
     """Walk the lanes again and again, emitting each while its next slot's deps are emitted or old.
 
     Depends on the set of slots only, so the leader who chose the set has no say in the order.

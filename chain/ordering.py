@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from chain.ballotbox import BallotBox, Polka
 from chain.block import Block, Certificate, Slot
 from chain.broadcast import Broadcast
+from chain.cuts import heads_to_propose, slots_of
 from chain.effects import FaultKind
 from chain.epoch import Epoch
 from chain.ids import BlockId, MemberId
@@ -159,7 +160,7 @@ class Ordering:
         if self._decided is not None:
             certified.append(self._decided)
         for block, certificate in certified:
-            slots, missing = self.broadcast.slots_of(block.cut)
+            slots, missing = slots_of(self.broadcast, block.cut)
             if missing:
                 for peer in sorted(self._deciders.union(self.box.sources(block.id(self.epoch.room)))):
                     self.broadcast.want_cut(missing, peer=peer)
@@ -275,10 +276,10 @@ class Ordering:
 
     def _fresh_block(self) -> Block | None:
         """The furthest cut we could vote for, unless there is nothing new."""
-        cut = self.broadcast.heads_to_propose()
+        cut = heads_to_propose(self.broadcast)
         if cut == self.tip.cut:
             return None
-        slots, missing = self.broadcast.slots_of(cut)
+        slots, missing = slots_of(self.broadcast, cut)
         assert not missing
         me, _ = self.epoch.signer
         leader = self.epoch.identity(me)

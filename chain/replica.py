@@ -102,8 +102,7 @@ class Replica:
         if snapshot.history is not None and snapshot.base is not None:
             self.history = History(snapshot.history, base=snapshot.base, verify=verify, out=self.out)
         self._fetch = Fetch(self.out)
-        self._history_fetch = Fetch(self.out)
-        self._greeting = Greeting(self.state, fetch=self._fetch, history_fetch=self._history_fetch)
+        self._greeting = Greeting(self.state, fetch=self._fetch, history=self.history)
         self._unsaved: set[bytes] = set()
         self._timer: float | None = None
         self._early = Early()
@@ -217,7 +216,8 @@ class Replica:
                 self._commit(commit)
             elif not appended and not state.broadcast.sign_acks():
                 break  # our own ack may have completed a quorum
-        deadlines = (state.ordering.deadline, self._pursue(), self._pursue_history())
+        past = self.history.pursue(now=state.now) if self.history is not None else None
+        deadlines = (state.ordering.deadline, self._pursue(), past)
         return min((at for at in deadlines if at is not None), default=None)
 
     def _append(self) -> bool:
@@ -299,11 +299,6 @@ class Replica:
         self._greeting.behind(look_again is not None)
         return look_again
 
-    def _pursue_history(self) -> float | None:
-        if self.history is None or self.history.complete:
-            return None
-        return self._history_fetch.pursue(self.history.wanted, now=self.state.now)
-
     def _on_committed(self, peer: MemberId, message: Committed) -> None:
         block, tip, ordering = message.block, self.tip, self.state.ordering
         if block.height == tip.height + 1 and block.epoch == tip.epoch:
@@ -313,12 +308,8 @@ class Replica:
         elif block.height == tip.height and block.id(tip.room) != tip.block:
             if self.state.last_epoch.is_certified(message):
                 self.state.stop_for_fork(block.height, proof=message)
-        elif (
-            self.history is not None
-            and block.height <= tip.height
-            and not self.history.on_committed(message, peer=peer)
-        ):
-            self._history_fetch.failed(peer)
+        elif self.history is not None and block.height <= tip.height:
+            self.history.on_committed(message, peer=peer)
 
     def _commit_what_is_whole(self) -> None:
         """While catching up blocks follow one another in one envelope: commit each as it gets whole."""
@@ -416,12 +407,8 @@ class Replica:
         if slot.epoch > self.tip.epoch:
             self._keep_early(peer, message, epoch=slot.epoch)
             return
-        if (
-            self.history is not None
-            and not self.history.complete
-            and self.history.on_slot(message, peer=peer)
-        ):
-            self._history_fetch.heard(peer, now=state.now)
+        if self.history is not None:
+            self.history.on_slot(message, peer=peer, now=state.now)
         if slot.epoch < self.tip.epoch:
             return
         if slot.lane == state.me and not self._greeting.check_own_slot(message, peer=peer):
