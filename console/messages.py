@@ -13,7 +13,7 @@ from node.api import NodeApi
 from node.config import Home
 from node.control import connect_control
 from node.errors import Exit, TimedOut, Unreachable, UsageError
-from node.events import DeliveredEvent, FinalEvent, PendingEvent
+from node.events import DeliveredEvent, FinalEvent, PendingEvent, RoomEvent
 
 DEFAULT_TIMEOUT: Final = 30.0
 ACCEPT_PATIENCE: Final = 5.0
@@ -56,6 +56,8 @@ async def send_through(node: NodeApi, screen: Screen, text: str, *, wait: str, t
                 return Exit.DONE
             patience.deadline = began + timeout
             async for event in events:
+                if isinstance(event, RoomEvent):
+                    await screen.know(event)
                 if isinstance(event, DeliveredEvent | FinalEvent) and event.id == said:
                     await screen.event(event)
                     if wait == "delivered" or isinstance(event, FinalEvent):

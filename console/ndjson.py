@@ -5,7 +5,7 @@ import msgspec
 from console.out import Out
 from console.sanitize import json_line
 from node.api import MemberView
-from node.events import AsksEvent, Event, StatusEvent
+from node.events import AsksEvent, Event, RoomEvent, StatusEvent
 
 
 class MemberEvent(Event, frozen=True, tag="member"):
@@ -32,6 +32,9 @@ class JsonScreen:
 
     def __init__(self, out: Out) -> None:
         self._out = out
+
+    async def know(self, room: RoomEvent) -> None:
+        pass
 
     async def event(self, event: Event) -> None:
         await self._out.data(json_line(msgspec.json.encode(event)))

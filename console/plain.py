@@ -50,6 +50,9 @@ class PlainScreen:
         self._standing = ""
         self._fingerprint = ""
 
+    async def know(self, room: RoomEvent) -> None:
+        self._n, self._me = room.n, room.me
+
     async def event(self, event: Event) -> None:
         assert isinstance(event, AnyEvent), event
         match event:
@@ -76,7 +79,7 @@ class PlainScreen:
                     f"{sign:{_SIGN}} {self._texts.get(event.id, event.id)}  (delivered, not final)"
                 )
             case RoomEvent():
-                self._n, self._me = event.n, event.me
+                await self.know(event)
                 if self._fingerprint == event.fingerprint:
                     return  # a change of its committee, which was told already
                 self._fingerprint = event.fingerprint

@@ -6,11 +6,14 @@ from console.ndjson import JsonScreen
 from console.out import Out
 from console.settings import Settings
 from node.api import MemberView
-from node.events import ErrorEvent, Event, StatusEvent
+from node.events import ErrorEvent, Event, RoomEvent, StatusEvent
 
 
 class Screen(Protocol):
     """Shows what happens; all calls wait until it is written."""
+
+    async def know(self, room: RoomEvent) -> None:
+        """Which room what follows is about; that itself is not shown."""
 
     async def event(self, event: Event) -> None:
         """Something that happened in the room."""

@@ -99,6 +99,9 @@ class Noted(Screen):
         self.shown: list[str] = []
         self.events: list[Event] = []
 
+    async def know(self, room: RoomEvent) -> None:
+        self.known = room
+
     async def event(self, event: Event) -> None:
         self.events.append(event)
         self.shown.append(event.__struct_config__.tag)  # type: ignore[arg-type]

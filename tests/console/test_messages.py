@@ -5,7 +5,11 @@ import trio
 from trio.testing import MockClock
 
 from console.messages import ACCEPT_PATIENCE, send_through
+from console.out import Out
+from console.plain import PlainScreen
+from console.settings import Settings
 from node.errors import NodeError, NoQuorum, TimedOut, Unreachable
+from node.events import DeliveredEvent
 from tests.console.fakes import Noted, SpokenTo
 
 
@@ -32,6 +36,21 @@ async def test_only_a_message_that_was_queued_is_said_to_be(
     assert screen.shown == ["pending"]
     assert "do not send it again" in failed.value.hint
     assert trio.current_time() - began == pytest.approx(timeout)
+
+
+class Delivering(SpokenTo):
+    async def order(self) -> None:
+        for said in self.unordered:
+            await self._events.send(DeliveredEvent(id=said, acks=3))
+        await super().order()
+
+
+async def test_people_read_how_many_of_all_members_hold_it(capfd: pytest.CaptureFixture[str]) -> None:
+    screen = PlainScreen(Out(Settings()), color=False)
+    await send_through(Delivering(), screen, "hello", wait="final", timeout=30)
+    shown = capfd.readouterr()
+    assert shown.err.splitlines() == ["… pending hello", "✓ 3/4     hello  (delivered, not final)"]
+    assert shown.out.startswith("■ #0 ")
 
 
 class Hanging(SpokenTo):
