@@ -66,8 +66,14 @@ def create_store(home: Home, genesis: "Genesis", *, me: MemberId) -> "Store":
 
 def in_words(error: BaseException) -> NodeError:
     """What a user hears when the record cannot be read or written."""
+    import sqlite3
+
     if isinstance(error, ForeignStoreError):
         return Mismatch(str(error), "Put the store back where it belongs, or use another --home.")
+    if isinstance(error.__cause__, sqlite3.OperationalError):  # the disk, and not what is on it
+        return NodeError(
+            str(error), "Nothing that was shown is lost: free some space or mend the disk, then start again."
+        )
     return NodeError(
         str(error),
         "`pigeon verify --store` lists what is damaged; restore a copy, or join again from another member.",

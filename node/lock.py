@@ -51,7 +51,7 @@ def room_lock(home: Home, fingerprint: str) -> Iterator[None]:
 def lock_holder(home: Home, fingerprint: str) -> int | None:
     """The process that has the room open (0: one that could not be told), or None when nobody has."""
     try:
-        descriptor = os.open(home.lock_file(fingerprint), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(home.lock_file(fingerprint), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     try:

@@ -375,7 +375,8 @@ class Node:
         )
         self._opened = seat
         await seat.prepare()
-        self._home.save(self._config)
+        if self._home.find(self._fingerprint) != self._config:  # a full disk need not keep a room shut
+            self._home.save(self._config)
         self._seat = seat
         self._admitted.set()
 

@@ -186,7 +186,7 @@ async def test_an_old_copy_of_the_store_reads_and_signs_nothing(tmp_path: Path) 
 async def test_a_full_disk_ends_the_node_with_an_error_and_loses_nothing_shown(tmp_path: Path) -> None:
     ann = await Person(tmp_path, "ann").found()
     safe: list[str] = []
-    with pytest.raises(NodeError, match="could not be written"):
+    with pytest.raises(NodeError, match=r"could not be written.*free some space"):
         async with ann.up():
             await ann.says("one")
             assert ann.node._seat is not None
@@ -244,6 +244,19 @@ async def test_nobody_else_can_read_anything_of_a_home(tmp_path: Path) -> None:
         }
         assert {oct(path.stat().st_mode & 0o777) for path in found if path.is_dir()} == {"0o700"}
         assert {oct(path.stat().st_mode & 0o777) for path in found if path.is_file()} == {"0o600"}
+
+
+async def test_a_node_opens_without_writing_settings_that_did_not_change(tmp_path: Path) -> None:
+    ann = await Person(tmp_path, "ann").found()
+    settings = ann.home.config / "rooms" / ann.room.fingerprint / "room.json"
+    before = settings.stat().st_ino  # another file after each write
+    async with ann.up():
+        assert settings.stat().st_ino == before
+    async with open_node(ann.home, ann.room, via=[f"dir:{tmp_path / 'other'}"], loopback_only=True):
+        pass
+    changed = ann.home.find(ann.room.fingerprint)
+    assert changed is not None
+    assert changed.via == (f"dir:{tmp_path / 'other'}",)
 
 
 async def test_cancelling_a_node_closes_it_as_cleanly(tmp_path: Path) -> None:
