@@ -57,8 +57,8 @@ class Properties:
         self._ids: dict[int, BlockId] = {}
         self._by_commitment: dict[bytes, Said] = {}
         self._slots: dict[SlotId, KeepSlot] = {}
-        self._epoch_of: dict[bytes, int] = {}
-        """In which epoch's slots a message was last seen."""
+        self._epochs_of: dict[bytes, set[int]] = {}
+        """In which epochs' slots a message was seen: one that was not ordered in the first comes again."""
         self._delivered: dict[tuple[int, int, int], SlotId] = {}
         start = genesis_tip(room.genesis)
         self._committees: dict[int, Committee] = {0: start.committee}
@@ -69,7 +69,10 @@ class Properties:
 
     def said(self, body: Body, *, author: MemberId, honest: bool) -> None:
         said = Said(author, body.data[:16], honest)
-        self.spoken[said.uuid] = said
+        if honest:
+            self.spoken[said.uuid] = said
+        else:
+            self.spoken.setdefault(said.uuid, said)  # a liar may take another's uuid
         self._by_commitment[body.commitment(room=self.room.id, author=author)] = said
 
     def pending(self, uuid: bytes) -> None:
@@ -128,7 +131,7 @@ class Properties:
             raise Violation(f"kept a slot of {member.nick} with other bodies")
         self._slots.setdefault(keep.id, keep)
         for body in keep.bodies:
-            self._epoch_of[body.data[:16]] = slot.epoch
+            self._epochs_of.setdefault(body.data[:16], set()).add(slot.epoch)
 
     def _block(self, name: str, seen: Seen, keep: KeepBlock) -> None:
         height = keep.block.height
@@ -228,8 +231,8 @@ class Properties:
 
     def own_delivered(self, name: str, uuid: bytes, acks: int) -> None:
         """A node told its user that a message of its own is certified."""
-        epoch = self._epoch_of.get(uuid)
-        if epoch is None or acks < self._committees[epoch].quorum:
+        epochs = self._epochs_of.get(uuid, set())
+        if not any(acks >= self._committees[epoch].quorum for epoch in epochs):
             raise Violation(f"{name} claims a delivery with {acks} members behind it")
 
     def ordered(self, name: str, height: int, items: tuple[tuple[int, Leaf], ...], *, at: float) -> None:
