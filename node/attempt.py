@@ -4,7 +4,7 @@ import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,6 +22,8 @@ from signaling.handshake import Role
 from signaling.refusal import Reason, make_refusal
 
 _RENEW_AT: Final = 0.8  # of an offer's life
+_MAX_ATTEMPTS: Final = 64
+_MAX_GUEST_ATTEMPTS: Final = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,33 @@ class Attempt:
     refused: bool = False
     answered: trio.Event = field(default_factory=trio.Event)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
+class Attempts:
+    """Those under way, one a peer."""
+
+    def __init__(self) -> None:
+        self._by_peer: dict[Identity, Attempt] = {}
+
+    def __iter__(self) -> Iterator[Attempt]:
+        return iter(list(self._by_peer.values()))
+
+    def of(self, peer: Identity) -> Attempt | None:
+        return self._by_peer.get(peer)
+
+    def has_room(self, *, guest: bool = False) -> bool:
+        """Whether one more may begin; who holds an invitation must not keep members from linking."""
+        return len(self._by_peer) < (_MAX_GUEST_ATTEMPTS if guest else _MAX_ATTEMPTS)
+
+    def put(self, attempt: Attempt) -> None:
+        self._by_peer[attempt.peer] = attempt
+
+    def drop(self, attempt: Attempt) -> bool:
+        """Whether it was still the one at its peer."""
+        mine = self._by_peer.get(attempt.peer) is attempt
+        if mine:
+            del self._by_peer[attempt.peer]
+        return mine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,13 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import trio
 from nacl.signing import SigningKey
 
-from node.attempt import Attempt, Introduce, Introduction, Maker
+from node.attempt import Attempt, Attempts, Introduce, Introduction, Maker
+from node.door import Admits, Door, remember
 from node.errors import ConnectFailed
 from node.link import ChannelClosed, Link
 from node.post import Post
@@ -27,7 +28,6 @@ from signaling.description import (
     Identity,
     Offer,
     RoomId,
-    Session,
     answer_session,
     decode_answer,
     decode_offer,
@@ -43,28 +43,19 @@ from signaling.handshake import Role
 from signaling.refusal import Reason, decode_refusal, refused_session
 
 logger = logging.getLogger(__name__)
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 OFFER_LIFE: Final = 600.0
 _TICK: Final = 0.25
-_MAX_ATTEMPTS: Final = 64
-_MAX_GUEST_ATTEMPTS: Final = 24  # so that who holds an invitation cannot keep members from linking
 _MAX_REFUSALS: Final = 16
 _MAX_LOGGED: Final = 32
-_MAX_DEFERRED: Final = 256
-_MAX_REMEMBERED: Final = 8192
 _GLARE_PATIENCE: Final = (
     1.25  # connect deadlines: by then the peer has given up an offer of ours it found dead
 )
-_ANSWER_EVERY: Final = 0.5  # seconds between answers to one sender
-_ADMISSION_RETRY: Final = 1.0  # an ADMIT may be on its way to us
 _RETRY: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after so many failures in a row
 _LISTEN_FIRST: Final = 1.0  # before we call ourselves the lobby's host
 
 
 Wanted = Callable[[], Collection[bytes]]
-Admits = Callable[[bytes, Introduction | None, bytes], bool | Reason]
 OnRefused = Callable[[bytes, Reason], None]
 
 
@@ -119,15 +110,6 @@ async def rendezvous(
     await self.run()
 
 
-@dataclass
-class _Deferred:
-    """A good offer that cannot be answered now."""
-
-    offer: Offer
-    introduction: Introduction | None
-    not_before: float
-
-
 @dataclass(kw_only=True)
 class _Rendezvous:
     rtc: Rtc
@@ -147,14 +129,11 @@ class _Rendezvous:
 
     def __post_init__(self) -> None:
         self.me = Identity(bytes(self.key.verify_key))
-        self._attempts: dict[Identity, Attempt] = {}
+        self._attempts = Attempts()
         self._live: dict[Identity, set[Link]] = {}
-        self._deferred: OrderedDict[Identity, _Deferred] = OrderedDict()
-        self._sessions: OrderedDict[Session, None] = OrderedDict()  # of offers answered: each once
         self._known: OrderedDict[int, None] = OrderedDict()  # parcels looked at
         self._failures: Counter[Identity] = Counter()
         self._not_before: dict[Identity, float] = {}
-        self._answered_at: OrderedDict[Identity, float] = OrderedDict()
         self._refusals: dict[Identity, trio.CancelScope] = {}
         self._logged = 0
         self._post = Post(
@@ -171,6 +150,15 @@ class _Rendezvous:
             introduce=self.introduce,
             offer_life=self.offer_life,
             connect_deadline=self.connect_deadline,
+            faults=self.faults,
+        )
+        self._door = Door(
+            me=self.me,
+            admits=self.admits,
+            attempts=self._attempts,
+            answer=self._start,
+            refuse=self._start_refusal,
+            glare_patience=_GLARE_PATIENCE * self.connect_deadline,
             faults=self.faults,
         )
 
@@ -192,19 +180,14 @@ class _Rendezvous:
             now = trio.current_time()
             wanted = {Identity(peer) for peer in self.wanted()} - {self.me}
             for peer in sorted(wanted):
-                if (
-                    not self._is_up(peer)
-                    and peer not in self._attempts
-                    and self._not_before.get(peer, 0.0) <= now
-                ):
+                busy = self._is_up(peer) or self._attempts.of(peer) is not None
+                if not busy and self._not_before.get(peer, 0.0) <= now:
                     self._start(Attempt(peer, Role.OFFERER, now))
-            for attempt in list(self._attempts.values()):
+            for attempt in self._attempts:
                 waiting = attempt.role is Role.OFFERER and not attempt.answered.is_set()
                 if waiting and attempt.peer not in wanted:
                     attempt.scope.cancel()
-            for deferred in list(self._deferred.values()):
-                if deferred.not_before <= now:
-                    self._consider(deferred.offer, deferred.introduction)
+            self._door.look_again()
             await trio.sleep(_TICK)
 
     async def _be_present(self) -> None:
@@ -227,7 +210,7 @@ class _Rendezvous:
             if digest in self._known:
                 self._known.move_to_end(digest)
                 continue
-            _remember(self._known, digest, None, limit=_MAX_REMEMBERED)
+            remember(self._known, digest, None)
             try:
                 self._take(parcel)
             except NotForUs:  # most of what is in a lobby is for others
@@ -269,12 +252,12 @@ class _Rendezvous:
         introduction = None
         if envelope.grant or envelope.proof:
             introduction = Introduction(grant=envelope.grant, proof=envelope.proof)
-        self._consider(offer, introduction)
+        self._door.consider(offer, introduction)
 
     def _take_answer(self, envelope: Envelope, *, now: int) -> None:
         refused = refused_session(envelope.description)
         session = refused or answer_session(envelope.description)
-        for attempt in self._attempts.values():
+        for attempt in self._attempts:
             if attempt.offer is None or attempt.offer.session != session:
                 continue
             if attempt.role is not Role.OFFERER or attempt.answered.is_set():
@@ -290,53 +273,16 @@ class _Rendezvous:
             return
         # To an offer of a former life, or one withdrawn since.
 
-    def _consider(self, offer: Offer, introduction: Introduction | None) -> None:
-        """Answer the offer now, or keep it for later, or drop it."""
-        peer, now = offer.sender, trio.current_time()
-        waiting = self._deferred.pop(peer, None)
-        if waiting is not None and waiting.offer.issued > offer.issued:
-            offer, introduction = waiting.offer, waiting.introduction
-        if peer == self.me or offer.session in self._sessions:
-            return
-        if offer.expires <= time.time():
-            self.faults["signal: expired"] += 1
-            return
-        admitted = self.admits(peer, introduction, offer.hash)
-        if isinstance(admitted, Reason):
-            self._refuse(offer, introduction, admitted)
-        elif not admitted:
-            self.faults["signal: not admitted"] += waiting is None
-            self._defer(offer, introduction, now + _ADMISSION_RETRY)
-        elif not self._yields_to(offer, now):
-            self._defer(offer, introduction, now + _TICK)
-        elif now < self._answered_at.get(peer, -math.inf) + _ANSWER_EVERY:
-            self._defer(offer, introduction, now + _ANSWER_EVERY)
-        elif peer not in self._attempts and not self._has_room(guest=introduction is not None):
-            self.faults["signal: too many attempts"] += 1
-            self._defer(offer, introduction, now + _ADMISSION_RETRY)
-        else:
-            former = self._attempts.pop(peer, None)
-            if former is not None:
-                former.scope.cancel()
-            _remember(self._sessions, offer.session, None, limit=_MAX_REMEMBERED)
-            _remember(self._answered_at, peer, now, limit=_MAX_REMEMBERED)
-            self._start(Attempt(peer, Role.ANSWERER, now, offer))
-
-    def _has_room(self, *, guest: bool) -> bool:
-        return len(self._attempts) < (_MAX_GUEST_ATTEMPTS if guest else _MAX_ATTEMPTS)
-
-    def _refuse(self, offer: Offer, introduction: Introduction | None, reason: Reason) -> None:
-        """Say no, once for each offer: it shows no address and takes no guest's place."""
+    def _start_refusal(self, offer: Offer, reason: Reason) -> bool:
+        """Say no: it shows no address and takes no guest's place."""
         former = self._refusals.pop(offer.sender, None)
         if former is not None:
             former.cancel()
         if len(self._refusals) >= _MAX_REFUSALS:
-            self._defer(offer, introduction, trio.current_time() + _ADMISSION_RETRY)
-            return
-        self.faults[f"signal: refused, {reason.name.lower()}"] += 1
-        _remember(self._sessions, offer.session, None, limit=_MAX_REMEMBERED)
+            return False
         self._refusals[offer.sender] = scope = trio.CancelScope()
         self._nursery.start_soon(self._leave_refusal, offer, reason, scope)
+        return True
 
     async def _leave_refusal(self, offer: Offer, reason: Reason, scope: trio.CancelScope) -> None:
         with scope:
@@ -344,25 +290,11 @@ class _Rendezvous:
         if self._refusals.get(offer.sender) is scope:
             del self._refusals[offer.sender]
 
-    def _yields_to(self, offer: Offer, now: float) -> bool:
-        """Whether our present attempt at this peer, if any, gives way to its offer."""
-        attempt = self._attempts.get(offer.sender)
-        if attempt is None:
-            return True
-        if attempt.role is Role.ANSWERER:
-            return attempt.offer is None or offer.issued >= attempt.offer.issued
-        if attempt.answer is not None:
-            return offer.issued > attempt.answer.issued  # it answered, died, and is back
-        return self.me > offer.sender or now - attempt.began > _GLARE_PATIENCE * self.connect_deadline
-
-    def _defer(self, offer: Offer, introduction: Introduction | None, until: float) -> None:
-        _remember(self._deferred, offer.sender, _Deferred(offer, introduction, until), limit=_MAX_DEFERRED)
-
     # attempts
 
     def _start(self, attempt: Attempt) -> None:
-        if self._has_room(guest=False):
-            self._attempts[attempt.peer] = attempt
+        if self._attempts.has_room():
+            self._attempts.put(attempt)
             self._nursery.start_soon(self._run_attempt, attempt)
 
     async def _run_attempt(self, attempt: Attempt) -> None:
@@ -381,16 +313,16 @@ class _Rendezvous:
             self.faults["connect: failed"] += 1
             logger.info("no link to %s: %s", attempt.peer.hex()[:8], "; ".join(map(str, failed.exceptions)))
         finally:
-            self._failures[attempt.peer] += attempt.refused
+            if attempt.refused:
+                self._failures[attempt.peer] += 1
             await self._post.take_back(attempt)
             self._end(attempt)
 
     async def _host_link(self, link: Link, attempt: Attempt) -> None:
         self._failures.pop(attempt.peer, None)
         self._not_before.pop(attempt.peer, None)
-        self._deferred.pop(attempt.peer, None)
-        if self._attempts.get(attempt.peer) is attempt:
-            del self._attempts[attempt.peer]  # from here on a newer offer does not cancel it
+        self._door.forget(attempt.peer)
+        self._attempts.drop(attempt)  # from here on a newer offer does not cancel it
         living = self._live.setdefault(attempt.peer, set())
         living.add(link)
         logger.info("linked to %s", attempt.peer.hex()[:8])
@@ -407,19 +339,10 @@ class _Rendezvous:
             logger.info("link to %s ended: %s", attempt.peer.hex()[:8], link.reason)
 
     def _end(self, attempt: Attempt) -> None:
-        if self._attempts.get(attempt.peer) is attempt:
-            del self._attempts[attempt.peer]
+        if self._attempts.drop(attempt):
             wait = _RETRY[min(self._failures[attempt.peer], len(_RETRY) - 1)]
             _forget_past(self._not_before)
             self._not_before[attempt.peer] = trio.current_time() + wait
-
-
-def _remember(table: "OrderedDict[_K, _V]", key: _K, value: _V, *, limit: int) -> None:
-    """Keep the newest `limit` entries."""
-    table[key] = value
-    table.move_to_end(key)
-    if len(table) > limit:
-        table.popitem(last=False)
 
 
 def _forget_past(times: dict[Identity, float]) -> None:

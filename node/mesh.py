@@ -176,6 +176,7 @@ class Mesh:
             with trio.CancelScope(shield=True):
                 await line.aclose(deadline=0)
         place.outbox.clear()
+        place.sending = False
         place.emptied.unpark_all()
         if self._places.get(peer) is place:
             del self._places[peer]
@@ -216,8 +217,9 @@ class Mesh:
             pass  # the reader says so
 
     async def _expire(self, peer: MemberId, place: _Place) -> None:
-        while not self._is_member(peer):
-            # A guest's time is bounded; one that became a member in it stays.
+        # A guest's time is bounded; one that became a member in it stays, until it is a member no more. And
+        # a newcomer, who takes everybody for a member, sees later who was none.
+        while True:
             await trio.sleep(GUEST_LIFE)
             if not self._is_member(peer):
                 self._faults["mesh: guest stayed too long"] += 1

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _RETRY: Final = 1.0
 _WITHDRAW_DEADLINE: Final = 2.0
+_MAX_LOGGED: Final = 32
 
 
 class Post:
@@ -104,5 +105,7 @@ class Post:
                     self._complain("withdraw", carrier, error)
 
     def _complain(self, what: str, carrier: Carrier, error: SignalError) -> None:
-        self._faults[f"carrier: {what} failed"] += 1
-        logger.warning("%s: %s", carrier.spec, error)
+        fault = f"carrier: {what} failed"
+        self._faults[fault] += 1
+        if self._faults[fault] <= _MAX_LOGGED:  # it is tried again every second
+            logger.warning("%s: %s", carrier.spec, error)

@@ -16,7 +16,7 @@ import pytest
 import trio
 from nacl.signing import SigningKey, VerifyKey
 
-from node.attempt import Introduction
+from node.attempt import Attempt, Attempts, Introduction
 from node.connect import rendezvous
 from node.errors import LinkClosed
 from node.link import Link
@@ -25,8 +25,10 @@ from signaling.carrier import Carrier, Parcel, ParcelKind
 from signaling.carriers import carrier_from_spec
 from signaling.description import Candidate, Identity, RoomId, Session, Setup, Transport, encode, make_offer
 from signaling.envelope import Envelope, parcel_key, presence_parcel, seal_envelope
+from signaling.handshake import Role
 from signaling.invitation import invitation_key
 from signaling.seal import seal
+from tests.signaling.odd_key import OddKey
 
 ROOM = RoomId(hashlib.sha256(b"room").digest())
 PEER_PROGRAM = Path(__file__).with_name("lobby_peer.py")
@@ -256,6 +258,27 @@ async def test_hostile_parcels_are_counted_faults_and_the_node_goes_on(tmp_path:
             "signal: SignalError": 1,
             "signal: not admitted": 1,
         }
+
+
+async def test_one_member_that_nothing_can_be_sealed_to_keeps_nobody_from_the_others(tmp_path: Path) -> None:
+    async with stage() as (rtc, nursery):
+        ann, bob = Member("ann", rtc, tmp_path), Member("bob", rtc, tmp_path)
+        ann.wants = {Identity(OddKey().verify_key)}
+        nursery.start_soon(ann.run)
+        nursery.start_soon(bob.run)
+        while not ann.faults["connect: failed"]:
+            await trio.sleep(0.01)
+        ann.wants.add(bob.me)
+        await talk(await ann.link(), await bob.link())
+
+
+async def test_who_holds_an_invitation_can_start_no_more_attempts_than_leave_room_for_members() -> None:
+    attempts = Attempts()
+    for number in range(64):
+        assert attempts.has_room(guest=True) is (number < 24)
+        assert attempts.has_room()
+        attempts.put(Attempt(Identity(bytes([number]) * 32), Role.ANSWERER, 0.0))
+    assert not attempts.has_room()
 
 
 async def test_an_offer_left_by_a_killed_peer_does_not_keep_its_return_waiting(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 import trio
@@ -231,6 +232,34 @@ async def test_a_guest_must_go_after_its_time_unless_it_became_a_member(autojump
         began = trio.current_time()
         assert await trio_wait(goes.closed) == began + GUEST_LIFE
         assert not stays.closed.is_set()
+
+
+async def test_who_is_a_member_no_more_is_a_guest_whose_time_ends(autojump_clock: MockClock) -> None:
+    members = {ANN}
+    async with running(members) as rig:
+        goes = await rig.link(Wire(ANN))
+        await rig.next()
+        began = trio.current_time()
+        await trio.sleep(GUEST_LIFE + 1)
+        assert not goes.closed.is_set()
+        members.clear()
+        assert await trio_wait(goes.closed) == began + 2 * GUEST_LIFE
+
+
+async def test_leaving_does_not_wait_for_a_line_that_broke_while_it_was_sent_to(
+    autojump_clock: MockClock,
+) -> None:
+    async with running({ANN}) as rig, trio.open_nursery() as nursery:
+        stuck = await rig.link(Wire(ANN, stuck=True))
+        await rig.next()
+        rig.mesh.send(ANN, b"never taken")
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        nursery.start_soon(partial(rig.mesh.drain, deadline=100))
+        await trio.testing.wait_all_tasks_blocked()
+        rig.mesh.drop(ANN)
+        await stuck.closed.wait()
+    assert trio.current_time() == began
 
 
 async def trio_wait(event: trio.Event) -> float:
