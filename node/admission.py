@@ -28,6 +28,7 @@ from signaling.invitation import DEFAULT_LIFE, Anchor, Invitation, invitation_ke
 from signaling.refusal import Reason
 
 _MAX_ASKING: Final = 64
+_MAX_CHANGES: Final = 8  # of one newcomer's mind about its nick, while it is linked
 _MAX_GRANT: Final = 512
 _MAX_HINTS: Final = 4
 _MAX_HINT: Final = 200
@@ -72,6 +73,7 @@ class Admission:
         self._faults = faults
         self._asking: dict[MemberId, Asks] = {}
         self._told: dict[MemberId, AsksEvent] = {}
+        self._changes: Counter[MemberId] = Counter()
         self._wanted: set[MemberId] = set()
 
     # invitations
@@ -130,6 +132,12 @@ class Admission:
     def on_asks(self, asks: Asks) -> AsksEvent | None:
         """Somebody asks, or one more approved: what to tell people, None when nothing changed."""
         who = asks.request.identity
+        former = self._asking.get(who)
+        if former is not None and former.request != asks.request:
+            self._changes[who] += 1
+            if self._changes[who] > _MAX_CHANGES:  # each is an event, and events are not without end
+                self._faults["admission: request changed too often"] += 1
+                return None
         if self._asking.pop(who, None) is None and len(self._asking) >= _MAX_ASKING:
             self._forget(next(iter(self._asking)))
         self._asking[who] = asks
@@ -199,6 +207,7 @@ class Admission:
     def _forget(self, who: MemberId) -> None:
         self._asking.pop(who, None)
         self._told.pop(who, None)
+        self._changes.pop(who, None)
 
     def on_committee(self) -> None:
         """Whoever is a member now asks no more; for the others approvals start anew."""

@@ -14,7 +14,7 @@ from chain.codec import encode
 from chain.control import make_voucher
 from chain.crypto import Ed25519Signer
 from chain.ids import Hash, RoomId
-from chain.message import UNSIGNED, SlotMessage, pack, signed
+from chain.message import UNSIGNED, JoinRequest, SlotMessage, pack, signed
 from node.admission import introduction
 from node.content import text_body
 from node.disk import identity_of, vote_key_of
@@ -31,7 +31,7 @@ from node.events import (
     RoomEvent,
     WordsEvent,
 )
-from node.joining import Newcomer
+from node.joining import Newcomer, _make_request
 from node.node import Node, open_node, read_invitation
 from node.offline import check_store, read_log
 from signaling.invitation import invitation_key
@@ -120,6 +120,32 @@ async def test_admitting_somebody_who_does_not_ask_says_who_does(tmp_path: Path)
             await ann.is_asked_by("bob")
             with pytest.raises(NodeError, match="bob"):
                 await ann.node.admit("cal")
+
+
+async def test_a_newcomer_that_changes_its_request_without_end_is_shown_a_few_times_only(
+    tmp_path: Path,
+) -> None:
+    ann = await Person(tmp_path, "ann").found(rule="ask")
+    async with ann.up():
+        token = (await ann.node.invite()).token
+        async with Person(tmp_path, "bob").joining(token) as bob:
+            await ann.is_asked_by("bob")
+            assert ann.node._seat is not None
+            for number in range(50):
+                request = _make_request(
+                    read_invitation(token),
+                    nick=f"bob {number}",
+                    identity=identity_of(bob.home),
+                    vote=vote_key_of(bob.home, ann.room.fingerprint),
+                )
+                bob.node._mesh.send(ann.node._seat.me, *pack([JoinRequest(request)]))
+            with trio.fail_after(DEADLINE):
+                while ann.node.faults["admission: request changed too often"] < 42:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+            asked = [event.nick for event in ann.told.events if isinstance(event, AsksEvent)]
+            assert asked == ["bob", *(f"bob {number}" for number in range(8))]
+            await ann.node.admit("bob 7")
+            await bob.admitted()
 
 
 async def test_a_newcomer_that_left_is_no_longer_asked_for(tmp_path: Path) -> None:
