@@ -48,13 +48,15 @@ class Ed25519Signer:
 
 @lru_cache(maxsize=256)
 def _verify_key(public: bytes) -> nacl.signing.VerifyKey:
-    return nacl.signing.VerifyKey(public)
+    key = nacl.signing.VerifyKey(public)
+    key.to_curve25519_public_key()  # refuses points with a small-order part: nobody can seal to such a key
+    return key
 
 
 def ed25519_verify(public: bytes, message: bytes, signature: bytes) -> bool:
     """Ed25519 (RFC 8032) verification; false for anything that is not a valid signature."""
     try:
         _verify_key(public).verify(message, signature)
-    except (nacl.exceptions.BadSignatureError, ValueError, TypeError):
+    except (nacl.exceptions.CryptoError, ValueError, TypeError):
         return False
     return True

@@ -13,6 +13,8 @@ from chain.outbox import Outbox
 PATIENCE = 5.0
 """Seconds without anything new from a peer before another one is asked; doubled at each of its failures."""
 TRIES = 3
+LEAST_RATE = 32 * 1024
+"""Bytes a second of what we lack that keep a peer from running out of patience: a trickle does not."""
 
 
 @dataclass(slots=True)
@@ -29,7 +31,7 @@ class _Claim:
 class _Asked:
     peer: MemberId
     height: int
-    heard_at: float
+    deadline: float
 
 
 class Fetch:
@@ -59,12 +61,17 @@ class Fetch:
         if self._asked is not None and self._asked.peer == peer:
             self._asked = None
 
-    def heard(self, peer: MemberId, *, now: float) -> None:
-        """A peer brought something of what we lack: it is at work."""
+    def heard(self, peer: MemberId, size: int, *, now: float) -> None:
+        """A peer brought so many bytes of what we lack: it is at work."""
+        asked = self._asked
+        if asked is not None and asked.peer == peer:
+            latest = now + self._claims[peer].patience
+            asked.deadline = min(latest, asked.deadline + size / LEAST_RATE)
+
+    def served(self, peer: MemberId) -> None:
+        """A block that a peer brought was whole and right: its failures are forgiven."""
         if peer in self._claims:
             self._claims[peer].failures = 0
-        if self._asked is not None and self._asked.peer == peer:
-            self._asked.heard_at = now
 
     def pursue(self, height: int, *, now: float) -> float | None:
         """See to it that somebody is being asked for blocks from `height` on.
@@ -73,10 +80,11 @@ class Fetch:
         """
         asked = self._asked
         if asked is not None and asked.height == height:
-            deadline = asked.heard_at + self._claims[asked.peer].patience
-            if now < deadline:
-                return deadline
+            if now < asked.deadline:
+                return asked.deadline
             self.failed(asked.peer)
+        elif asked is not None:
+            self.served(asked.peer)  # the height grew since
         able = [
             (claim.failures, peer != (asked.peer if asked else None), peer)
             for peer, claim in self._claims.items()
@@ -86,6 +94,6 @@ class Fetch:
             self._asked = None
             return None
         _, _, peer = min(able)
-        self._asked = _Asked(peer, height, now)
+        self._asked = _Asked(peer, height, now + self._claims[peer].patience)
         self._out.to(peer, PullRange(height))
-        return now + self._claims[peer].patience
+        return self._asked.deadline

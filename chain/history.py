@@ -10,7 +10,7 @@ from chain.errors import InvalidBlockError
 from chain.fetch import Fetch
 from chain.ids import MemberId, SlotId
 from chain.ledger import Tip, extend
-from chain.message import Committed, SlotMessage
+from chain.message import Committed, SlotMessage, weight
 from chain.outbox import Outbox
 from chain.records import KeepBlock, KeepSlot
 
@@ -78,7 +78,7 @@ class History:
             return
         slot_id = slot.id(self.tip.room)
         if slot_id not in self._slots:
-            self.fetch.heard(peer, now=now)
+            self.fetch.heard(peer, weight(message), now=now)
             self._slots[slot_id] = KeepSlot(slot_id, slot, message.bodies)
             self._finish(peer)
 

@@ -56,6 +56,7 @@ from chain.message import (
     Signed,
     SlotMessage,
     unpack,
+    weight,
 )
 from chain.ordering import Commit
 from chain.records import Dequeue, Enqueue, Forget, KeepBlock, KeepEpoch, Snapshot
@@ -415,7 +416,7 @@ class Replica:
             return
         if state.broadcast.on_slot(message, peer=peer):
             if state.ordering.awaits(slot):
-                self._fetch.heard(peer, now=state.now)
+                self._fetch.heard(peer, weight(message), now=state.now)
             self._relay(message, slot.lane, source=peer)
         self._commit_what_is_whole()
 

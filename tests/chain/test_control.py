@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from nacl.signing import VerifyKey
 
 from chain.codec import encode
 from chain.control import (
@@ -19,8 +20,9 @@ from chain.control import (
 )
 from chain.crypto import Ed25519Signer, ed25519_verify
 from chain.errors import MalformedError
-from chain.ids import BlockId, Hash, RoomId
+from chain.ids import BlockId, Hash, RoomId, Signature
 from tests.chain.drawing import Person, Room, seed
+from tests.signaling.odd_key import OddKey
 
 ROOM = Room("ann")
 BOB = Person("bob")
@@ -168,3 +170,19 @@ def test_a_voucher_is_the_inviters_word_for_one_key_until_one_time_in_one_room()
 def test_a_key_that_is_no_key_verifies_nothing(public: bytes) -> None:
     assert not ed25519_verify(public, b"text", bytes(64))
     assert not ed25519_verify(public, b"text", b"short")
+
+
+def test_an_identity_that_nobody_could_seal_to_asks_in_vain() -> None:
+    """Its signatures are right; but no member could ever offer it a link."""
+    odd = OddKey()
+
+    class Odd:
+        public = odd.verify_key
+
+        def sign(self, message: bytes) -> Signature:
+            return Signature(odd.sign(message).signature)
+
+    message, signature = b"hello", odd.sign(b"hello").signature
+    VerifyKey(odd.verify_key).verify(message, signature)
+    request = make_request(room=ROOM.id, nick="odd", identity=Odd(), vote=BOB.vote)
+    assert not request.holds(room=ROOM.id, verify=ed25519_verify)

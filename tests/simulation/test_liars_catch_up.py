@@ -123,6 +123,36 @@ def test_a_liar_that_trickles_slots_of_its_own_holds_up_nobody_who_catches_up() 
     finish_without(world, liar)
 
 
+def test_a_liar_that_trickles_what_is_wanted_holds_up_nobody_who_catches_up() -> None:
+    """It shows the block that orders sixty slots of its own, and then one of them every few seconds."""
+    world, liar, (behind, *others) = room_with_liar(leads=False)
+    world.crash(behind)
+    world.blocked |= {frozenset((liar, node)) for node in others}
+    world.relink()
+    world.run()
+    for _ in range(60):
+        world.say(liar)
+        wait(world, 0)
+    world.blocked.clear()
+    world.relink()
+    world.run()
+    committed, *slots = others[0].store.blocks_from(world.room.tip.height + 1, limit=2**20)
+    liar.withhold = silent
+    world.blocked |= {frozenset((behind, node)) for node in others}
+    world.start(behind)
+    world.relink()
+    tell(world, behind, liar, claim_of(world, 10**6))
+    wait(world, 0.1)
+    world.blocked.clear()
+    world.relink()
+    tell(world, behind, liar, committed)
+    for slot in slots[:10]:
+        tell(world, behind, liar, slot)
+        wait(world, 4)
+    assert heights_above(world, [behind]) == heights_above(world, others[:1])
+    finish_without(world, liar)
+
+
 # Nobody lies
 
 
