@@ -33,6 +33,8 @@ class Desk:
         """Linked strangers that asked to join."""
         self.motions: dict[MotionId, tuple[Motion, set[MemberId]]] = {}
         """Motions of this epoch in slots we delivered, with who is known to be for them."""
+        self._passed_on: dict[MemberId, set[MemberId]] = {}
+        """Whom each linked member told us of."""
         self._wants: dict[MemberId, Motion] = {}
         self._to_move: list[Control] = []
 
@@ -57,8 +59,24 @@ class Desk:
         if len(self.guests) >= MAX_GUESTS and peer not in self.guests:
             self._out.to(peer, Refusal("too many wait to be admitted; try again later"))
             return
-        self.guests[peer] = request
+        if self.guests.get(peer) != request:
+            self.guests[peer] = request
+            self._out.to_all(message)
         self._announce(request, tip)
+
+    def on_passed_on(self, message: JoinRequest, *, peer: MemberId, tip: Tip, clock_ms: int) -> None:
+        """A member tells of a newcomer that it is linked to: ours may approve, the member moves it."""
+        request, told = message.request, self._passed_on.setdefault(peer, set())
+        if request.identity in told or len(told) >= MAX_GUESTS or request.identity in self.guests:
+            return
+        if self._refusal(request, request.identity, tip, clock_ms) is None:
+            told.add(request.identity)
+            self._announce(request, tip)
+
+    def tell_newly_linked(self, peer: MemberId) -> None:
+        """A link to a member came up: it may not know who asks."""
+        for request in self.guests.values():
+            self._out.to(peer, JoinRequest(request))
 
     def _refusal(self, request: Request, peer: MemberId, tip: Tip, clock_ms: int) -> str | None:
         if request.identity != peer:
@@ -89,13 +107,18 @@ class Desk:
                 return named, backers
         return None, set()
 
-    def guest_left(self, peer: MemberId) -> None:
+    def link_lost(self, peer: MemberId) -> None:
+        """A guest left, or a member that told us of guests."""
         self.guests.pop(peer, None)
+        self._passed_on.pop(peer, None)
 
     # Motions
 
     def want(self, motion: Motion, *, tip: Tip) -> None:
-        """Move it, or back every motion to the same end; and again in each epoch while it is wanted."""
+        """Move it, or back every motion to the same end; and again in each epoch while it is wanted.
+
+        Only who is linked to a newcomer moves its admission, and so knows that it is still there.
+        """
         if not self._is_valid(motion, tip):
             return
         self._wants[target_of(motion)] = motion
@@ -103,8 +126,11 @@ class Desk:
         if same:
             for named in same:
                 self._back(named)
-        elif not any(_same_end(motion, other) for other in self._to_move):
+        elif self._may_move(motion) and not any(_same_end(motion, other) for other in self._to_move):
             self._to_move.append(motion)
+
+    def _may_move(self, motion: Motion) -> bool:
+        return not isinstance(motion, Admit) or motion.request.identity in self._out.linked
 
     def unwant(self, member: MemberId) -> None:
         self._wants.pop(member, None)
@@ -163,7 +189,7 @@ class Desk:
         if isinstance(motion, Admit) and self._me not in backers:
             self._announce(motion.request, tip)
 
-    def new_epoch(self, *, tip: Tip, linked: set[MemberId]) -> None:
+    def new_epoch(self, *, tip: Tip) -> None:
         """Every motion of the old epoch lapsed; move again what is still wanted and can be."""
         self.motions.clear()
         self._to_move.clear()
@@ -173,9 +199,11 @@ class Desk:
         for member, motion in list(self._wants.items()):
             if not self._is_valid(motion, tip):
                 del self._wants[member]
-            elif not isinstance(motion, Admit) or member in linked:
+            elif self._may_move(motion):
                 self._to_move.append(motion)
+        self._passed_on.clear()
         for request in self.guests.values():
+            self._out.to_all(JoinRequest(request))
             self._announce(request, tip)
 
 

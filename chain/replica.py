@@ -182,6 +182,8 @@ class Replica:
                 # Where we just began over a link that was up already, the peer's HELLO reached nobody.
                 need_answer = self.history is not None or self.recovering
                 self._greeting.link_up(peer, need_answer=need_answer)
+                if peer in self.out.members:
+                    self.desk.tell_newly_linked(peer)
             case LinkDown(peer):
                 self._link_down(peer)
             case Arrived(peer, data):
@@ -200,7 +202,7 @@ class Replica:
     def _link_down(self, peer: MemberId) -> None:
         self._early.forget(peer)
         self._finals_served.pop(peer, None)
-        self.desk.guest_left(peer)
+        self.desk.link_lost(peer)
         self._greeting.link_down(peer)
 
     def _settle(self) -> float | None:
@@ -286,7 +288,7 @@ class Replica:
         state.begin_epoch()
         assert commit.extension.passed is not None
         self.out.tell(CommitteeChanged(self.tip.epoch, self.tip.committee, commit.extension.passed))
-        self.desk.new_epoch(tip=self.tip, linked=self.linked)
+        self.desk.new_epoch(tip=self.tip)
         for peer in sorted(self.out.members):
             if before.committee.place(peer) is None:
                 self._greeting.hello(peer, reply=True)
@@ -341,8 +343,8 @@ class Replica:
             case Committed():
                 self._on_committed(peer, message)
             case JoinRequest():
-                if peer not in self.out.members:
-                    self.desk.on_request(message, peer=peer, tip=self.tip, clock_ms=self.state.clock_ms)
+                take = self.desk.on_passed_on if peer in self.out.members else self.desk.on_request
+                take(message, peer=peer, tip=self.tip, clock_ms=self.state.clock_ms)
             case PullFinals(epoch):
                 served = self._finals_served.get(peer, 0)
                 if served < FINALS_PER_LINK and epoch <= self.tip.epoch:
