@@ -140,6 +140,11 @@ class Replica:
         return self.state.journal_lost
 
     @property
+    def forked(self) -> bool:
+        """A certified block contradicts one of ours; nothing goes on."""
+        return self.state.forked
+
+    @property
     def unordered(self) -> bool:
         """Whether anything is said, held or voted on and not final yet."""
         return bool(self.queue) or self.state.broadcast.anything_unordered()

@@ -21,7 +21,7 @@ from node.attempt import Attempt, Attempts, Introduce, Introduction, Maker
 from node.door import Admits, Door, remember
 from node.errors import ConnectFailed
 from node.link import ChannelClosed, Link
-from node.post import Post
+from node.post import OnCarrier, Post
 from node.webrtc import CONNECT_DEADLINE, Rtc
 from signaling.carrier import Carrier, Parcel, ParcelKind
 from signaling.description import (
@@ -71,6 +71,7 @@ async def rendezvous(
     introduce: Introduce | None = None,
     on_presence: Callable[[bytes], None] | None = None,
     on_refused: OnRefused | None = None,
+    on_carrier: OnCarrier = lambda _spec, _error: None,
     host: Callable[[], bool] = lambda: True,
     offer_life: float = OFFER_LIFE,
     connect_deadline: float = CONNECT_DEADLINE,
@@ -85,6 +86,7 @@ async def rendezvous(
     - introduce(offer_hash): a newcomer's introduction; None for members.
     - on_presence(identity): somebody says in the lobby that it may be asked.
     - on_refused(identity, reason): a peer says that it will not answer our offer.
+    - on_carrier(spec, error): a carrier took something from us (None), or why it did not.
     - host(): whether we may be that somebody (a member may, a newcomer may not).
 
     A link may come out for a peer that is linked already: the peer was restarted and this one is proven, so
@@ -102,6 +104,7 @@ async def rendezvous(
         introduce=introduce,
         on_presence=on_presence,
         on_refused=on_refused,
+        on_carrier=on_carrier,
         host=host,
         offer_life=offer_life,
         connect_deadline=connect_deadline,
@@ -122,6 +125,7 @@ class _Rendezvous:
     introduce: Introduce | None
     on_presence: Callable[[bytes], None] | None
     on_refused: OnRefused | None
+    on_carrier: OnCarrier
     host: Callable[[], bool]
     offer_life: float
     connect_deadline: float
@@ -141,6 +145,7 @@ class _Rendezvous:
             key=self.key,
             room=self.room,
             host_life=math.ceil(self.offer_life),
+            on_carrier=self.on_carrier,
             faults=self.faults,
         )
         self._maker = Maker(

@@ -25,7 +25,7 @@ from node.control import serve_control
 from node.create import check_name, checked_carriers, create_room, read_invitation
 from node.disk import create_store, identity_of, in_words, open_store, vote_key_of
 from node.errors import Unreachable
-from node.events import AdmittedEvent, AnyEvent, InviteEvent, RoomEvent, StatusEvent
+from node.events import AdmittedEvent, AnyEvent, InviteEvent, NoticeEvent, RoomEvent, StatusEvent
 from node.failure import one_error
 from node.joining import Admitted, Newcomer
 from node.keys import create_key, load_or_create_key
@@ -123,6 +123,7 @@ class Node:
         self._newcomer: Newcomer | None = None
         self._admitted = trio.Event()
         self._stop = trio.Event()
+        self._carrier_troubles: dict[str, str] = {}
 
     # NodeApi
 
@@ -139,7 +140,8 @@ class Node:
         return await self._seated().say(text)
 
     async def status(self) -> StatusEvent:
-        return self._seated().status()
+        status = self._seated().status()
+        return msgspec.structs.replace(status, notes=[*status.notes, *self._carrier_troubles.values()])
 
     async def who(self) -> list[MemberView]:
         return await self._seated().who()
@@ -207,6 +209,15 @@ class Node:
     def _on_refused(self, member: bytes, reason: Reason) -> None:
         if self._seat is None and self._newcomer is not None:
             self._newcomer.on_refused(member, reason)
+
+    def _on_carrier(self, spec: str, error: SignalError | None) -> None:
+        """Say once that a carrier does not work, so that nobody can be reached by it, or works again."""
+        if error is None:
+            if self._carrier_troubles.pop(spec, None) is not None:
+                self._bus.publish(NoticeEvent(message=f"{spec} works again."))
+        elif spec not in self._carrier_troubles:
+            self._carrier_troubles[spec] = f"{spec}: {error}"
+            self._bus.publish(NoticeEvent(message=self._carrier_troubles[spec]))
 
     def _session(self) -> LobbySession:
         assert self._seat is not None and self._config is not None
@@ -290,6 +301,7 @@ class Node:
             introduce=self._introduce if self._newcomer is not None else None,
             on_presence=self._on_presence,
             on_refused=self._on_refused,
+            on_carrier=self._on_carrier,
             host=lambda: self._seat is not None,
             faults=self.faults,
         )

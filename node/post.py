@@ -21,6 +21,9 @@ _RETRY: Final = 1.0
 _WITHDRAW_DEADLINE: Final = 2.0
 _MAX_LOGGED: Final = 32
 
+OnCarrier = Callable[[str, SignalError | None], None]
+"""A carrier, by its spec, took something (None), or why it did not."""
+
 
 class Post:
     """What we have published and on whose behalf: a parcel belongs to the newest owner that left one."""
@@ -32,11 +35,13 @@ class Post:
         key: SigningKey,
         room: RoomId,
         host_life: int,
+        on_carrier: OnCarrier,
         faults: Counter[str],
     ) -> None:
         self._carriers = carriers
         self._key, self._room = key, room
         self._me = Identity(bytes(key.verify_key))
+        self._on_carrier = on_carrier
         self._faults = faults
         self._owners: dict[bytes, tuple[ParcelKind, object]] = {}
         self._host_life = host_life
@@ -77,11 +82,8 @@ class Post:
             return
         parcel = presence_parcel(key=self._key, room=self._room, issued=clock, life=life)
         for carrier in self._carriers:
-            try:
-                await carrier.send(parcel)
+            if await self._send(carrier, parcel):
                 self.host.took_over(Presence(self._me, clock, clock + life))
-            except SignalError as error:
-                self._complain("send", carrier, error)
 
     async def be_absent(self) -> None:
         """Withdraw our entry, if the host is us."""
@@ -89,12 +91,19 @@ class Post:
             await self._withdraw(ParcelKind.PRESENCE, PRESENCE_KEY)
 
     async def _leave_with(self, carrier: Carrier, parcel: Parcel) -> None:
-        while True:
-            try:
-                return await carrier.send(parcel)
-            except SignalError as error:
-                self._complain("send", carrier, error)
-                await trio.sleep(_RETRY)
+        while not await self._send(carrier, parcel):
+            await trio.sleep(_RETRY)
+
+    async def _send(self, carrier: Carrier, parcel: Parcel) -> bool:
+        """Whether the carrier took it; people hear of one that does not."""
+        try:
+            await carrier.send(parcel)
+        except SignalError as error:
+            self._complain("send", carrier, error)
+            self._on_carrier(carrier.spec, error)
+            return False
+        self._on_carrier(carrier.spec, None)
+        return True
 
     async def _withdraw(self, kind: ParcelKind, key: bytes) -> None:
         with trio.move_on_after(_WITHDRAW_DEADLINE, shield=True):

@@ -317,7 +317,13 @@ class Seat:
             notes.append(
                 f"{up} of {committee.n} members are up; it takes {committee.quorum} to make anything final."
             )
-        if self._replica.recovering:
+        if self._replica.journal_lost:
+            notes.append(
+                "This node signs nothing more with its vote key: its journal was lost or rolled back."
+            )
+        elif self._replica.forked:
+            notes.append("Two certified blocks contradict each other: nothing goes on in this room.")
+        elif self._replica.recovering:
             notes.append(
                 "After the restart this node signs nothing until enough members confirmed its journal."
             )

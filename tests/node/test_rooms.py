@@ -112,6 +112,20 @@ async def test_by_the_ask_rule_everyone_of_two_must_approve_a_third(tmp_path: Pa
             assert heights["ann"] == 0 < heights["bob"] < heights["cal"]
 
 
+async def test_a_folder_that_cannot_be_used_is_said_once_and_when_it_works_again(tmp_path: Path) -> None:
+    ann = await Person(tmp_path, "ann").found()
+    lobby = tmp_path / "lobby"
+    lobby.write_text("a file where the folder should be")
+    async with ann.up():
+        trouble = await ann.told.wait(NoticeEvent)
+        assert trouble.message.startswith(f"dir:{lobby}: The folder cannot be used")
+        assert trouble.message in (await ann.node.status()).notes
+        lobby.unlink()
+        await ann.told.wait(NoticeEvent, lambda event: event.message == f"dir:{lobby} works again.")
+        assert trouble.message not in (await ann.node.status()).notes
+        assert sum(isinstance(event, NoticeEvent) for event in ann.told.events) == 2
+
+
 async def test_admitting_somebody_who_does_not_ask_says_who_does(tmp_path: Path) -> None:
     ann = await Person(tmp_path, "ann").found(rule="ask")
     async with ann.up():
