@@ -71,8 +71,8 @@ async def join(
     name = login_name() if nick is None else nick
     await screen.notice(f"{SIGNED_FOR_GOOD}\n{waiting_for_admission(name)}")
     async with open_node(home, invitation, nick=name, via=via) as node:
-        chat = Chat(node, screen)
-        async with node.events(since=0) as events, trio.open_nursery() as nursery:
+        chat = Chat(node, screen, watching=not headless)
+        async with node.events(since=0, watching=not headless) as events, trio.open_nursery() as nursery:
             nursery.start_soon(partial(chat.show, events, since=0))
             with trio.move_on_after(
                 float("inf") if settings.timeout is None else settings.timeout
