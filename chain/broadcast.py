@@ -119,10 +119,8 @@ class Broadcast:
             out.fault(peer, FaultKind.INVALID, "a slot of a lane that does not exist")
             return False
         lane = self.lanes[slot.lane]
-        if slot.seq <= lane.base.seq:
-            return False
         if not lane.in_window(slot.seq):
-            return False  # its author is ahead of us, or floods; catching up brings what matters
+            return False  # settled, or its author is ahead of us or floods: catching up brings what matters
         slot_id = slot.id(self.epoch.room)
         if slot_id in self.slots or slot_id in self._parking:
             return False
@@ -130,8 +128,7 @@ class Broadcast:
         if problem:
             out.fault(peer, FaultKind.INVALID, problem)
             return False
-        owner = self.epoch.committee.members[slot.lane]
-        if not self.epoch.verify(owner.vote_key, slot.preimage(self.epoch.room), slot.signature):
+        if not self.epoch.owner_signed(slot):
             out.fault(peer, FaultKind.WRONG_SIGNATURE, "a slot")
             return False
         first_id, first = lane.first_seen.setdefault(slot.seq, (slot_id, slot))
@@ -249,12 +246,11 @@ class Broadcast:
         lane = self.lanes[first.lane]
         if lane.frozen is not None:
             return False
-        vote_key = self.epoch.committee.members[first.lane].vote_key
         room = self.epoch.room
         genuine = first.id(room) != second.id(room) and all(
             slot.epoch == self.epoch.number
             and len(encode(slot)) <= SLOT_HEADER_BYTES
-            and self.epoch.verify(vote_key, slot.preimage(room), slot.signature)
+            and self.epoch.owner_signed(slot)
             for slot in (first, second)
         )
         if not genuine:

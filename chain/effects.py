@@ -165,7 +165,6 @@ class FaultKind(StrEnum):
     WRONG_SIGNATURE = "wrong signature"
     STRANGER = "not for strangers"
     INVALID = "breaks the protocol"
-    FLOOD = "too much"
     LYING = "answers with something wrong"
 
 

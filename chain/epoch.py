@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from chain.block import certificate_holds
+from chain.block import Slot, certificate_holds
 from chain.committee import Committee
 from chain.crypto import Signer, Verifier
 from chain.ids import MemberId, RoomId
@@ -33,6 +33,11 @@ class Epoch:
             return False
         vote_key = self.committee.members[message.signer].vote_key
         return self.verify(vote_key, message.preimage(self.room), message.signature)
+
+    def owner_signed(self, slot: Slot) -> bool:
+        """Whether the owner of its lane, which is one of this committee, signed this slot."""
+        vote_key = self.committee.members[slot.lane].vote_key
+        return self.verify(vote_key, slot.preimage(self.room), slot.signature)
 
     def is_certified(self, message: Committed) -> bool:
         """Whether a quorum of this epoch signed the block, whatever its height."""

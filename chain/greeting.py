@@ -199,8 +199,7 @@ class Greeting:
         own, slot_id = state.broadcast.own, slot.id(state.tip.room)
         if slot.seq <= own.base.seq or slot_id in state.broadcast.slots or state.ordering.decided:
             return True
-        vote_key = state.tip.committee.members[slot.lane].vote_key
-        if not state.epoch.verify(vote_key, slot.preimage(state.tip.room), slot.signature):
+        if not state.epoch.owner_signed(slot):
             state.out.fault(peer, FaultKind.WRONG_SIGNATURE, "a slot of ours that we did not sign")
             return False
         state.lose_journal(f"slot {slot.seq} of epoch {slot.epoch}")

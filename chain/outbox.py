@@ -3,8 +3,6 @@
 Whatever the order in which rules ran, `flush` puts the durable transaction first.
 """
 
-from collections.abc import Iterable
-
 from chain.codec import encode
 from chain.effects import Effect, EvidenceFound, Fault, FaultKind, Persist, Send
 from chain.ids import MemberId
@@ -34,9 +32,9 @@ class Outbox:
         if message not in queue[-64:]:
             queue.append(message)
 
-    def to_all(self, message: Message, *, but: Iterable[MemberId] = ()) -> None:
+    def to_all(self, message: Message) -> None:
         """For every linked member."""
-        for peer in sorted(self.members.difference(but)):
+        for peer in sorted(self.members):
             self.to(peer, message)
 
     def tell(self, notice: Effect) -> None:

@@ -153,13 +153,6 @@ class Replica:
         """Our own messages that are not final, oldest first."""
         return (*self.state.own_in_slots(), *self.queue)
 
-    def absent(self) -> tuple[MemberId, ...]:
-        """Members we are not linked to, when too few are here for a quorum."""
-        committee = self.tip.committee
-        here = self.out.members | {self.state.identity}
-        gone = tuple(member.identity for member in committee.members if member.identity not in here)
-        return gone if committee.n - len(gone) < committee.quorum else ()
-
     # One tick
 
     def step(self, inputs: Sequence[Input], *, now: float, clock_ms: int) -> list[Effect]:
@@ -404,7 +397,7 @@ class Replica:
         size = 0
         for kept in reversed(broadcast.branch(pull.lane, have=pull.have, head=pull.head)):
             answer.append(SlotMessage(kept.slot, kept.bodies))
-            size += sum(len(body.data) for body in kept.bodies) + 512
+            size += weight(answer[-1])
             if size > PULL_ANSWER:
                 break
         for message in reversed(answer):

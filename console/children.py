@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -192,10 +191,3 @@ async def output_of(*arguments: str, within: float = 30.0) -> tuple[int, bytes, 
         )
         return done.returncode, done.stdout, done.stderr
     raise ChildFailed(f"`pigeon {' '.join(arguments)}` did not end within {within:g} s.")
-
-
-def temporary_copy(source: Path, target: Path) -> Path:
-    """A copy of a home, which nothing else uses."""
-    import shutil
-
-    return Path(shutil.copytree(source, target))

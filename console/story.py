@@ -11,8 +11,6 @@ from console.out import Out
 from console.settings import Settings
 from node.events import Event
 
-_TITLE_WIDTH = 72
-
 
 class StepEvent(Event, frozen=True, tag="step"):
     """One step of the story that held, or the one that did not."""

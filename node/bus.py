@@ -56,13 +56,6 @@ class Subscription:
                 raise FellBehind from None
             raise StopAsyncIteration from None
 
-    def take_nowait(self) -> AnyEvent | None:
-        """The next event if there is one already."""
-        try:
-            return self._receive.receive_nowait()
-        except (trio.WouldBlock, trio.EndOfChannel):
-            return None
-
 
 class Bus:
     """Where events come from."""
