@@ -9,10 +9,11 @@ from chain.control import Anchor, Genesis, decode_genesis
 from chain.crypto import Verifier
 from chain.errors import ChainError, InvalidBlockError
 from chain.ids import MemberId, RoomId
-from chain.ledger import Tip, follow_final, genesis_tip, tip_after_final
+from chain.ledger import tip_after_final
 from chain.merkle import Frontier
 from chain.message import Finals, Hello, Message, PullFinals, Refusal, pack, unpack
 from chain.records import KeepEpoch
+from chain.walk import Walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +32,24 @@ class JoinStep:
 
 
 class Joiner:
-    """The walk over one link. `tip` is right in room, epoch and committee only, until the last step."""
+    """The walk over one link."""
 
     def __init__(self, *, room: RoomId, identity: MemberId, anchor: Anchor | None, verify: Verifier) -> None:
         self._room = room
         self._identity = identity
         self._anchor = anchor
         self._verify = verify
-        self._tip: Tip | None = None
-        self._walk: list[KeepEpoch] = []
+        self._walk: Walk | None = None
+        self._epochs: list[KeepEpoch] = []
         self.genesis: Genesis | None = None
 
     def start(self) -> list[bytes]:
         """Envelopes to send when a link to a member is up."""
-        return pack([PullFinals(self._tip.epoch if self._tip else 0)])
+        return pack([PullFinals(self._epoch)])
+
+    @property
+    def _epoch(self) -> int:
+        return self._walk.epoch if self._walk is not None else 0
 
     def receive(self, data: bytes) -> JoinStep:
         """Take in one envelope from the member; never raises for what it holds."""
@@ -59,8 +64,7 @@ class Joiner:
     def _on_message(self, message: Message) -> JoinStep:
         match message:
             case Hello(epoch=epoch):
-                known = self._tip.epoch if self._tip else 0
-                return JoinStep(send=tuple(self.start())) if epoch > known else JoinStep()
+                return JoinStep(send=tuple(self.start())) if epoch > self._epoch else JoinStep()
             case Finals():
                 return self._on_finals(message)
             case Refusal(reason=reason):
@@ -70,61 +74,34 @@ class Joiner:
 
     def _on_finals(self, message: Finals) -> JoinStep:
         seen = None
-        if self._tip is None:
+        if self._walk is None:
             if message.epoch != 0:
                 return JoinStep()
             seen = self.genesis = decode_genesis(message.genesis, room=self._room, verify=self._verify)
-            self._tip = genesis_tip(seen)
+            self._walk = Walk.from_genesis(seen, verify=self._verify, anchor=self._anchor)
         for final in message.finals:
-            if final.block.epoch < self._tip.epoch:
+            if final.block.epoch < self._walk.epoch:
                 continue  # asked twice, answered twice
-            self._follow(
-                final.block.height,
-                KeepEpoch(final.block.epoch + 1, final.block, final.certificate, None, None),
-            )
+            self._walk.follow(final.block, final.certificate)
+            self._epochs.append(KeepEpoch(self._walk.epoch, final.block, final.certificate, None, None))
         send: tuple[bytes, ...] = ()
         if message.more:
             send = tuple(self.start())
-        elif self._tip.committee.place(self._identity) is not None:
-            return JoinStep(genesis=seen, admitted=self._finish(message))
+        elif self._walk.committee.place(self._identity) is not None:
+            return JoinStep(genesis=seen, admitted=self._finish(self._walk, message))
         return JoinStep(send=send, genesis=seen)
 
-    def _follow(self, height: int, kept: KeepEpoch) -> None:
-        assert self._tip is not None
-        committee = follow_final(self._tip, kept.final, kept.certificate, verify=self._verify)
-        block_id = kept.final.id(self._room)
-        if self._anchor is not None and self._anchor.height == height and self._anchor.block != block_id:
-            raise InvalidBlockError(
-                "this room's record is not the one the invitation vouches for: somebody rewrote it"
-            )
-        self._walk.append(kept)
-        self._tip = Tip(
-            room=self._room,
-            epoch=kept.epoch,
-            height=height,
-            block=block_id,
-            committee=committee,
-            spent=(),
-            leader=kept.final.leader,
-            cut=(),
-            frontier=Frontier(),
-        )
-
-    def _finish(self, message: Finals) -> tuple[KeepEpoch, ...]:
+    def _finish(self, walk: Walk, message: Finals) -> tuple[KeepEpoch, ...]:
         """The last step must bring the state that the final block vouches for."""
-        if not self._walk:
+        if not self._epochs:
             raise InvalidBlockError("the founder of a room does not join it")
-        last = self._walk[-1]
-        if self._anchor is not None and self._anchor.height > 0 and not self._anchor_passed():
+        if not walk.anchored:
             raise InvalidBlockError("this room's record lacks the block the invitation vouches for")
+        last = self._epochs[-1]
         frontier = Frontier(last.final.log_size, message.frontier)
         tip_after_final(room=self._room, block=last.final, frontier=frontier, spent=message.spent)
         whole = KeepEpoch(last.epoch, last.final, last.certificate, message.frontier, message.spent)
-        return (*self._walk[:-1], whole)
-
-    def _anchor_passed(self) -> bool:
-        assert self._anchor is not None
-        return any(kept.final.id(self._room) == self._anchor.block for kept in self._walk)
+        return (*self._epochs[:-1], whole)
 
     @staticmethod
     def _merge(one: JoinStep, other: JoinStep) -> JoinStep:

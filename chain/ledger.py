@@ -5,7 +5,7 @@ Proposers, voters, those who catch up and those who verify a store all call `ext
 
 from dataclasses import dataclass, field
 
-from chain.block import Block, Certificate, Head, Leaf, certificate_holds, leaves_of
+from chain.block import Block, Head, Leaf, leaves_of
 from chain.codec import encode
 from chain.committee import Committee, Member, spent_digest
 from chain.control import Genesis, Motion
@@ -132,21 +132,6 @@ def extend(
         ballot=Ballot() if final else ballot,
     )
     return Extension(block, tuple(items), after, ballot.passed)
-
-
-def follow_final(tip: Tip, block: Block, certificate: Certificate, *, verify: Verifier) -> Committee:
-    """Check an epoch-final block against the epoch it ends, by headers alone; the committee it hands to.
-
-    `tip` need only be right in room, epoch and committee. For light clients and newcomers, who trust
-    nothing but where they started.
-    """
-    if block.next_committee is None or not block.next_committee.is_well_formed():
-        raise InvalidBlockError(f"block {block.height} ends no epoch")
-    if block.epoch != tip.epoch or block.committee != tip.committee.digest or block.height <= tip.height:
-        raise InvalidBlockError(f"block {block.height} does not belong to epoch {tip.epoch}")
-    if not certificate_holds(certificate, block, room=tip.room, committee=tip.committee, verify=verify):
-        raise InvalidBlockError(f"block {block.height} lacks a quorum's signatures")
-    return block.next_committee
 
 
 def tip_after_final(*, room: RoomId, block: Block, frontier: Frontier, spent: tuple[bytes, ...]) -> Tip:

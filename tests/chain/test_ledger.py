@@ -5,16 +5,17 @@ import dataclasses
 import msgspec
 import pytest
 
-from chain.block import Certificate, Head
+from chain.block import Head
 from chain.codec import encode
 from chain.committee import Committee
 from chain.control import Admit, Approve, Control, Remove, make_request
 from chain.crypto import ed25519_verify
 from chain.errors import InvalidBlockError
 from chain.ids import BlockId, Hash, MemberId, SlotId
-from chain.ledger import Tip, extend, first_cut, follow_final, genesis_tip, tip_after_final
+from chain.ledger import Tip, extend, first_cut, genesis_tip, tip_after_final
 from chain.merkle import Frontier, leaf_hash, root_of
 from chain.records import KeepBlock, KeepEpoch
+from chain.walk import Walk
 from tests.chain.drawing import Person, Room, grown_room, seed, talk
 
 
@@ -122,12 +123,10 @@ def test_after_a_leader_that_left_comes_the_next_identity_cyclically() -> None:
 
 def test_a_newcomer_reaches_the_state_by_final_blocks_alone() -> None:
     room = grown_room(nicks=["bob", "cal"], blocks=2)
-    tip = genesis_tip(room.genesis)
+    tip, walk = genesis_tip(room.genesis), Walk.from_genesis(room.genesis, verify=ed25519_verify)
     for start in epochs(room):
-        assert (
-            follow_final(tip, start.final, start.certificate, verify=ed25519_verify)
-            == start.final.next_committee
-        )
+        walk.follow(start.final, start.certificate)
+        assert walk.committee == start.final.next_committee
         assert start.frontier is not None
         assert start.spent is not None
         tip = tip_after_final(
@@ -149,33 +148,6 @@ def _tip_at(room: Room, height: int) -> Tip:
             return again.tip
         talk(again, 2)
     raise AssertionError(height)
-
-
-def test_a_final_block_is_followed_only_from_its_own_epoch_with_a_quorum() -> None:
-    room = grown_room(nicks=["bob", "cal"], blocks=1)
-    tip = genesis_tip(room.genesis)
-    first, second = epochs(room)
-    ordinary = blocks(room)[0]
-    refused = {
-        "ends no epoch": (ordinary.block, ordinary.certificate),
-        "does not belong to epoch 0": (second.final, second.certificate),
-        "lacks a quorum's signatures": (first.final, Certificate(0, ())),
-    }
-    for sentence, (block, certificate) in refused.items():
-        with pytest.raises(InvalidBlockError, match=sentence):
-            follow_final(tip, block, certificate, verify=ed25519_verify)
-    with pytest.raises(InvalidBlockError, match="does not belong"):
-        late = dataclasses.replace(tip, height=first.final.height)
-        follow_final(late, first.final, first.certificate, verify=ed25519_verify)
-    a, b = first.final.next_committee.members  # type: ignore[union-attr]
-    twisted = Committee((b, a), first.final.next_committee.spent)  # type: ignore[union-attr]
-    with pytest.raises(InvalidBlockError, match="ends no epoch"):
-        follow_final(
-            tip,
-            msgspec.structs.replace(first.final, next_committee=twisted),
-            first.certificate,
-            verify=ed25519_verify,
-        )
 
 
 def test_a_state_that_the_final_block_does_not_vouch_for_is_refused() -> None:

@@ -11,7 +11,7 @@ from chain.control import Admit, Request, make_request
 from chain.crypto import ed25519_verify
 from chain.errors import StoreError
 from chain.ids import Hash, MemberId
-from chain.ledger import Tip, follow_final, genesis_tip, tip_after_final
+from chain.ledger import Tip, genesis_tip, tip_after_final
 from chain.merkle import Frontier
 from chain.message import Committed, SlotMessage
 from chain.records import (
@@ -27,6 +27,7 @@ from chain.records import (
     Snapshot,
 )
 from chain.store import Store
+from chain.walk import Walk
 from tests.chain.drawing import Person, Room, body, grown_room, seed, talk
 
 
@@ -169,21 +170,18 @@ def test_a_limit_cuts_between_blocks_and_lets_at_least_one_through(height: int) 
 
 def walked(store: Store, *, limit: int) -> tuple[Tip, int]:
     """A newcomer's walk through what a store serves: the state it ends in, and how many answers it took."""
-    tip, answers, epoch = genesis_tip(store.genesis), 0, 0
+    walk, answers = Walk.from_genesis(store.genesis, verify=ed25519_verify), 0
+    tip = genesis_tip(store.genesis)
     while True:
-        answer = store.finals_from(epoch, limit=limit)
+        answer = store.finals_from(walk.epoch, limit=limit)
         answers += 1
-        assert bool(answer.genesis) == (epoch == 0)
+        assert bool(answer.genesis) == (walk.epoch == 0)
         for final in answer.finals:
-            follow_final(tip, final.block, final.certificate, verify=ed25519_verify)
-            epoch += 1
-            bare = Frontier(final.block.log_size, answer.frontier)
-            if final is answer.finals[-1]:
-                tip = tip_after_final(room=store.room, block=final.block, frontier=bare, spent=answer.spent)
-            else:
-                committee = final.block.next_committee
-                assert committee is not None
-                tip = dataclasses.replace(tip, epoch=epoch, height=final.block.height, committee=committee)
+            walk.follow(final.block, final.certificate)
+        if answer.finals:
+            last = answer.finals[-1].block
+            frontier = Frontier(last.log_size, answer.frontier)
+            tip = tip_after_final(room=store.room, block=last, frontier=frontier, spent=answer.spent)
         if not answer.more:
             return tip, answers
 
