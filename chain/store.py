@@ -79,6 +79,8 @@ class Store:
         self.me: MemberId = opened.me
         self.rolled_back: bool = opened.lost > 0
         """Transactions that were committed once are gone: the journal may lack what was signed."""
+        self.mark_fault: str = opened.mark_fault
+        """What was wrong with the mark, which would tell of such a loss; it was made anew."""
         self._replay = Replay(self._rows, self.genesis, verify=verify)
         self._committees: dict[int, Committee] = {0: self._replay.tip.committee}
 
@@ -138,6 +140,14 @@ class Store:
             raise StoreError(f"The record could not be written: {error}. Is the disk full?") from error
         self._number += 1
         self._file.note(self._number)
+
+    def forget_loss(self) -> None:
+        """The key that signed what is lost signs no more, so the loss concerns nobody; StoreError."""
+        try:
+            self._file.forget_lost()
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"The record could not be written: {error}. Is the disk full?") from error
+        self.rolled_back = False
 
     def _write(self, records: Sequence[Record]) -> None:
         in_front = sum(isinstance(record, Enqueue) and record.front for record in records)

@@ -32,7 +32,7 @@ class Problem:
 
     sentence: str
     where: str
-    """The table, or "database" for the file as a whole."""
+    """The table, "database" for the file as a whole, or "mark" for the one beside it."""
     height: int | None = None
     """The block that is affected, where there is one."""
 
@@ -97,6 +97,9 @@ class _Check:
 
     def run(self) -> list[Problem]:
         self._find_lost()
+        if self._opened.mark is not None and self._opened.mark_fault:
+            # A copy of a store needs no mark; one that is there must be whole.
+            self._add(self._opened.mark_fault, "mark")
         for finding in integrity(self._rows):
             self._add(finding, "database")
         self._check_epochs()

@@ -33,11 +33,20 @@ class Opened:
     """Transactions committed so far."""
     lost: int = 0
     """How many of those that were committed once are not there any more."""
+    mark_fault: str = ""
+    """What was wrong with the mark when the file was opened."""
 
     def note(self, number: int) -> None:
         """The transaction of this number is committed."""
         if self.mark is not None:
             self.mark.write(number, self.rows.room)
+
+    def forget_lost(self) -> None:
+        """From now on nothing is missing; OSError and sqlite3.Error, and then it is to be done again."""
+        self.rows.execute("DELETE FROM meta WHERE key = 'lost'")
+        if self.mark is not None:
+            self.mark.reset(self.number, self.rows.room)
+        self.lost = 0
 
     def close(self) -> None:
         self.db.close()
@@ -68,20 +77,23 @@ def create_file(path: str | Path, *, genesis: Genesis, me: MemberId) -> Opened:
             stale.unlink(missing_ok=True)
         os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         _filled(_connect(str(unfinished)), genesis=genesis, me=me, mark=None).close()
+        # The mark first: a store without one has lost it.
+        mark = Mark.create(mark_path(path), number=1, room=genesis.room_id())
         unfinished.rename(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync_directory(path.parent)
         db = _connect(str(path))
         _prepare_to_write(db)
-        mark = Mark(mark_path(path))
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"The store {path} could not be made: {error}.") from error
-    opened = Opened(db, Rows(db, genesis.room_id()), genesis, me, mark, 1)
-    opened.note(1)
-    return opened
+    return Opened(db, Rows(db, genesis.room_id()), genesis, me, mark, 1)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def beside(path: Path) -> tuple[Path, ...]:
@@ -146,16 +158,18 @@ def open_file(
     mark, db = None, None
     try:
         # The mark before the database: a node that writes meanwhile puts the database ahead, never behind.
-        if mark_path(path).exists():
-            mark = Mark(mark_path(path), read_only=read_only)
+        mark = Mark.open(mark_path(path), read_only=read_only)
         db = _connect_to_read(path) if read_only else _connect(str(path))
         opened = _recognise(path, db, mark, room=room, me=me, verify=verify)
         if not read_only:
             _prepare_to_write(db)
-            opened.mark = mark = mark or Mark(mark_path(path))
             if opened.lost:
                 # Said in the database too: the mark is overwritten as new transactions come.
                 opened.rows.put_counter("lost", opened.lost)
+            if opened.mark_fault:
+                _close(None, mark)
+                opened.mark = mark = Mark.create(mark_path(path), number=opened.number, room=opened.rows.room)
+                _sync_directory(path.parent)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         _close(db, mark)
         raise StoreError(f"{path} cannot be read as a store: {error}.", where="database") from error
@@ -224,4 +238,9 @@ def _recognise(
         raise StoreError(f"the genesis in the table meta is damaged: {error}", where="meta") from error
     number = rows.counter("number")
     lost = max(rows.counter("lost"), (mark.seen(rows.room) if mark else 0) - number)
-    return Opened(db, rows, genesis, MemberId(mine), mark, number, lost)
+    fault = ""
+    if mark is None:
+        fault = "the mark beside the store is missing"
+    elif not mark.is_whole(rows.room):
+        fault = "the mark beside the store is damaged"
+    return Opened(db, rows, genesis, MemberId(mine), mark, number, lost, fault)

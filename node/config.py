@@ -1,7 +1,7 @@
 """Where things are: one home holds one identity and any number of rooms, each with a small file of settings.
 
     config  rooms/<fingerprint>/room.json
-    data    identity.key  rooms/<fingerprint>/{vote.key, store.sqlite, lock}
+    data    identity.key  rooms/<fingerprint>/{genesis, vote.key, store.sqlite, lock, damaged-*/}
     state   rooms/<fingerprint>/evidence-*.json
 
 With `--home DIR` all three are DIR; without it they are the XDG directories.
@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
@@ -24,6 +24,7 @@ from node.errors import Exit, Mismatch, NodeError, UsageError
 IDENTITY_FILE: Final = "identity.key"
 VOTE_FILE: Final = "vote.key"
 STORE_FILE: Final = "store.sqlite"
+GENESIS_FILE: Final = "genesis"
 LOCK_FILE: Final = "lock"
 SETTINGS_FILE: Final = "room.json"
 DEFAULT_MAX_PEERS: Final = 31
@@ -36,7 +37,7 @@ _MAX_SOCKET_PATH: Final = 100  # the system ends it at 108 bytes
 Rule = Literal["ask", "auto"]
 
 
-class RoomConfig(msgspec.Struct, frozen=True, kw_only=True):
+class RoomConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What this home remembers of one room. `via`: carrier specs, in order. `created`: ms since 1970."""
 
     name: str
@@ -90,6 +91,10 @@ class Home:
 
     def store_file(self, fingerprint: str) -> Path:
         return self.room_directory(fingerprint) / STORE_FILE
+
+    def genesis_file(self, fingerprint: str) -> Path:
+        """What a lost store is begun anew from; its hash is the fingerprint."""
+        return self.room_directory(fingerprint) / GENESIS_FILE
 
     def lock_file(self, fingerprint: str) -> Path:
         return self.room_directory(fingerprint) / LOCK_FILE
@@ -146,7 +151,8 @@ class Home:
         """Write the settings of a room, whole or not at all."""
         directory = self.config / "rooms" / _checked(room.fingerprint)
         make_private_directory(directory)
-        content = msgspec.json.format(msgspec.json.encode(room), indent=2) + b"\n"
+        file = {**msgspec.to_builtins(room), "sum": _sum_of(room)}
+        content = msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"
         write_whole(directory / SETTINGS_FILE, content)
 
     def find(self, fingerprint: str) -> RoomConfig | None:
@@ -172,15 +178,27 @@ class Home:
 def _read_settings(path: Path) -> RoomConfig:
     try:
         with path.open("rb") as file:
-            room = msgspec.json.decode(file.read(_MAX_SETTINGS), type=RoomConfig)
-    except (OSError, msgspec.DecodeError, ValueError) as error:
+            fields = msgspec.json.decode(file.read(_MAX_SETTINGS), type=dict[str, Any])
+        written = fields.pop("sum", None)
+        room = msgspec.convert(fields, RoomConfig)
+    except (OSError, msgspec.MsgspecError, ValueError) as error:
         raise NodeError(
             f"The settings of a room cannot be read: {path}: {error}.",
             "Mend or remove that file; the room's record is stored elsewhere and stays.",
         ) from error
+    if written not in (None, _sum_of(room)):
+        raise NodeError(
+            f"The settings of a room are damaged: {path} does not match its checksum.",
+            'Mend that file and remove its line "sum"; the room\'s record is stored elsewhere and stays.',
+        )
     if room.fingerprint != path.parent.name:
         raise Mismatch(f"{path} holds the settings of another room.", "Put it back where it was.")
     return room
+
+
+def _sum_of(room: RoomConfig) -> str:
+    """So that a flipped bit is seen. Who edits the file by hand removes the line."""
+    return hashlib.sha256(msgspec.json.encode(room)).hexdigest()[:16]
 
 
 def _checked(fingerprint: str) -> str:

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 from nacl.signing import SigningKey
 
+from chain.codec import encode
 from chain.crypto import ed25519_verify
 from chain.errors import ForeignStoreError, StoreError
 from chain.ids import MemberId, RoomId
-from node.config import Home
+from node.config import Home, write_whole
 from node.errors import KeyFileError, Mismatch, NodeError
 from node.keys import Purpose, load_key
 
@@ -57,7 +58,10 @@ def create_store(home: Home, genesis: "Genesis", *, me: MemberId) -> "Store":
     """A new store for this room; NodeError when there is one already or the disk refuses."""
     from chain.store import Store
 
-    path = home.store_file(genesis.room_id().hex())
+    fingerprint = genesis.room_id().hex()
+    path = home.store_file(fingerprint)
+    # Its hash is the room: whatever happens to the store, a new one can be begun from this.
+    write_whole(home.genesis_file(fingerprint), encode(genesis))
     try:
         return Store.create(path, genesis=genesis, me=me, verify=ed25519_verify)
     except StoreError as error:

@@ -84,6 +84,21 @@ def load_key(path: Path, *, purpose: Purpose) -> SigningKey:
     return key
 
 
+def set_aside(path: Path, *, directory: Path) -> None:
+    """Move a file into a directory on the same disk, durably; nothing is ever overwritten there."""
+    try:
+        make_private_directory(directory)
+        os.link(path, directory / path.name, follow_symlinks=False)  # refuses where rename overwrites
+        path.unlink()
+        for each in (directory, directory.parent, path.parent):
+            _sync(each)
+    except OSError as error:
+        raise KeyFileError(
+            f"{path} cannot be moved to {directory}: {error.strerror or error}.",
+            "Check that both are yours, on one disk, and that the disk is not full.",
+        ) from error
+
+
 def _read(path: Path) -> bytes:
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -140,7 +155,11 @@ def _write_once(path: Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:

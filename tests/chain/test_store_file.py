@@ -183,18 +183,89 @@ def test_a_flipped_bit_in_the_write_ahead_log_does_not_go_unnoticed(tmp_path: Pa
     store.close()
 
 
-def test_a_lost_or_torn_mark_is_no_reason_to_stop(tmp_path: Path) -> None:
+def test_a_lost_or_damaged_mark_is_said_once_and_made_anew(tmp_path: Path) -> None:
     made(tmp_path / "store").close()
     mark = tmp_path / "store.mark"
-    assert len(mark.read_bytes()) == 128
-    for content in (b"", b"\0" * 128, mark.read_bytes()[:100]):
+    whole = mark.read_bytes()
+    assert len(whole) == 128
+    for content in (b"", b"\0" * 128, whole[:100], whole + b"\0", whole[64:] + whole[:64] + b"more"):
         mark.write_bytes(content)
+        assert [problem.where for problem in check_store(tmp_path / "store", verify=ed25519_verify)] == [
+            "mark"
+        ]
         store = opened(tmp_path / "store")
+        assert store.mark_fault == "the mark beside the store is damaged"
         assert not store.rolled_back
         store.close()
+        assert len(mark.read_bytes()) == 128
     mark.unlink()
-    opened(tmp_path / "store").close()
-    assert mark.exists()
+    store = opened(tmp_path / "store")
+    assert store.mark_fault == "the mark beside the store is missing"
+    store.close()
+    store = opened(tmp_path / "store")
+    assert store.mark_fault == ""
+    assert store.check() == []
+    store.close()
+
+
+def test_any_flipped_bit_of_the_mark_is_noticed_and_the_other_record_still_witnesses(tmp_path: Path) -> None:
+    batches = merged(ROOM.history)
+    made(tmp_path / "store", records=batches[:2]).close()
+    old = (tmp_path / "store").read_bytes()
+    (tmp_path / "store").unlink()
+    made(tmp_path / "store", records=batches[:6]).close()
+    mark = (tmp_path / "store.mark").read_bytes()
+    for position in range(len(mark)):
+        flipped = bytearray(mark)
+        flipped[position] ^= 1 << position % 8
+        (tmp_path / "store.mark").write_bytes(flipped)
+        store = opened(tmp_path / "store", read_only=True)
+        assert store.mark_fault == "the mark beside the store is damaged"
+        store.close()
+    (tmp_path / "store").write_bytes(old)
+    assert opened_and_closed(tmp_path / "store").rolled_back
+
+
+def opened_and_closed(path: Path) -> Store:
+    store = opened(path)
+    store.close()
+    return store
+
+
+def test_a_store_is_never_without_a_mark_however_its_making_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError("pulled the plug")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(StoreError, match="could not be made"):
+        made(tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    assert (tmp_path / "store.mark").exists()
+    monkeypatch.undo()
+    made(tmp_path / "store").close()
+    assert opened_and_closed(tmp_path / "store").mark_fault == ""
+
+
+def test_a_loss_is_forgotten_once_its_key_signs_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    batches = merged(ROOM.history)
+    made(path, records=batches[:2]).close()
+    old = path.read_bytes()
+    path.unlink()
+    made(path, records=batches[:5]).close()
+    path.write_bytes(old)
+    store = opened(path)
+    assert store.rolled_back
+    store.forget_loss()
+    assert not store.rolled_back
+    assert store.check() == []
+    store.apply(batches[2])
+    store.close()
+    again = opened_and_closed(path)
+    assert not again.rolled_back
+    assert again.mark_fault == ""
 
 
 def test_a_body_that_left_the_queue_leaves_no_copy_behind(tmp_path: Path) -> None:

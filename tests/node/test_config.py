@@ -1,9 +1,11 @@
 """Homes: what lies where, which room is meant, and what cannot be trusted."""
 
+import json
 import os
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from node.config import Home, RoomConfig, write_whole
@@ -85,6 +87,33 @@ def test_unreadable_settings_are_an_error_that_names_the_file(tmp_path: Path, co
     path.write_bytes(content)
     with pytest.raises(NodeError, match=r"room\.json"):
         home.rooms()
+
+
+def test_any_flipped_bit_of_the_settings_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    home, room = Home.at(tmp_path), settings("r", ONE)
+    home.save(room)
+    path = tmp_path / "rooms" / ONE / "room.json"
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        for bit in range(8):
+            flipped = bytearray(whole)
+            flipped[position] ^= 1 << bit
+            path.write_bytes(flipped)
+            with pytest.raises(NodeError, match=r"room\.json"):
+                home.find(ONE)
+
+
+def test_settings_edited_by_hand_count_once_their_checksum_is_removed(tmp_path: Path) -> None:
+    home, room = Home.at(tmp_path), settings("r", ONE)
+    home.save(room)
+    path = tmp_path / "rooms" / ONE / "room.json"
+    fields = json.loads(path.read_bytes()) | {"nick": "zoe"}
+    path.write_text(json.dumps(fields))
+    with pytest.raises(NodeError, match="does not match its checksum"):
+        home.find(ONE)
+    del fields["sum"]
+    path.write_text(json.dumps(fields))
+    assert home.find(ONE) == msgspec.structs.replace(room, nick="zoe")
 
 
 def test_settings_in_another_rooms_directory_are_a_mismatch(tmp_path: Path) -> None:
