@@ -189,6 +189,31 @@ def admit(settings: Settings, who: str) -> Task:
 
 
 @verb
+@click.argument("who")
+def remove(settings: Settings, who: str) -> Task:
+    """Be for removing a member.
+
+    WHO is the nick, or the beginning of the identity. It is out as soon as a quorum is for it; in a room of
+    two or three that is everybody, the one to be removed too.
+    """
+    from console.departure import remove
+
+    return partial(remove, settings, who=who)
+
+
+@verb
+def leave(settings: Settings) -> Task:
+    """Leave the room for good.
+
+    Waits until the other members' nodes have agreed (--timeout, 30 s); they do so by themselves. What you
+    said stays in everybody's record, and yours stays readable.
+    """
+    from console.departure import leave
+
+    return partial(leave, settings)
+
+
+@verb
 def invite(settings: Settings) -> Task:
     """One more invitation, for one person and one day."""
     from console.questions import invite

@@ -6,12 +6,12 @@ from typing import Final, NoReturn, assert_never
 
 import trio
 
-from console.commands import HELP, Admit, Help, Invite, Nothing, Quit, Say, Status, Who, Wrong, parse
+from console.commands import HELP, Admit, Help, Invite, Nothing, Quit, Remove, Say, Status, Who, Wrong, parse
 from console.lines import BadLine, LineReader
 from console.out import stdin_is_terminal
 from console.screen import Screen
 from node.api import NodeApi
-from node.errors import Exit, NodeError, NoQuorum, TimedOut, Unreachable
+from node.errors import Exit, NodeError, NoQuorum, NotAMember, TimedOut, Unreachable
 from node.events import (
     AdmittedEvent,
     AnyEvent,
@@ -42,6 +42,7 @@ class Chat:
         self._changed = trio.Event()  # replaced each time something of ours becomes final
         self._room: RoomEvent | None = None
         self._pending: set[str] = set()  # shown as such, and not final
+        self._left = False  # the room, of our own will
         self._next = 0  # index of the first final message that was not shown
         self.heard_words = False
         """Whether a newcomer reached a member."""
@@ -55,9 +56,10 @@ class Chat:
     async def show_invitation(self) -> None:
         await self._screen.event(await self._node.invite())
 
-    async def show(self, events: AsyncIterator[AnyEvent], *, since: int) -> None:
+    async def show(self, events: AsyncIterator[AnyEvent], *, since: int, talk: trio.CancelScope) -> None:
         """Show events, which begin at index `since`, until the node stops, which raises Unreachable.
 
+        When we left the room, `talk` is cancelled; NotAMember when we were removed from it.
         A stream that was cut off, because nobody read what we wrote, is asked for again from where it ended.
         """
         self._next = since
@@ -66,6 +68,9 @@ class Chat:
             await self._screen.event(NoticeEvent(message="The reader was slow; all that is final follows."))
             async with self._node.events(since=self._next, watching=self._watching) as again:
                 cut_off = await self._show_until_cut_off(again)
+        if self._left:
+            talk.cancel()
+            return
         raise Unreachable("The node stopped.", "Start it again with `pigeon chat` or `pigeon up`.")
 
     async def _show_until_cut_off(self, events: AsyncIterator[AnyEvent]) -> bool:
@@ -75,7 +80,7 @@ class Chat:
             async for event in events:
                 await self._show_one(event)
                 shown += 1
-        except Unreachable:
+        except (Unreachable, NotAMember):
             raise
         except NodeError:
             if shown < _BACKLOG:
@@ -102,9 +107,13 @@ class Chat:
                     self._settle(event.id)
             case WordsEvent():
                 self.heard_words = True
+            case RemovedEvent() if self._room is not None and event.member == self._room.me:
+                if not event.left:
+                    raise NotAMember(self._room.room)
+                self._left = True
             case _:
                 pass
-        if self._room is not None and isinstance(event, _CHANGES_WHO_IS_UP):
+        if self._room is not None and isinstance(event, _CHANGES_WHO_IS_UP) and not self._left:
             await self._screen.standing(await self._node.status())
 
     async def talk(self, lines: LineReader, *, timeout: float | None) -> None:
@@ -143,6 +152,8 @@ class Chat:
                     await self._screen.status(await self._node.status(), why=True)
                 case Admit(who=who):
                     await self._screen.approved(await self._node.admit(who))
+                case Remove(who=who):
+                    await self._screen.event(await self._node.remove(who))
                 case Invite():
                     await self.show_invitation()
                 case Help():
@@ -218,7 +229,7 @@ async def converse(
             await chat.show_invitation()
         if greeting:
             await screen.notice(greeting)
-        nursery.start_soon(partial(chat.show, events, since=begins))
+        nursery.start_soon(partial(chat.show, events, since=begins, talk=nursery.cancel_scope))
         if lines is None:
             return
         await chat.talk(lines, timeout=timeout)

@@ -6,6 +6,7 @@ HELP = """\
 /who            who is in the room, and who is up
 /status         is the room going on, and what it waits for
 /admit NICK     let somebody in who asks (compare the safety words first)
+/remove NICK    be for removing a member; a quorum decides
 /invite         one more invitation, good for one person
 /quit           leave the chat; what is pending stays on this disk
 //text          a message that begins with a slash"""
@@ -28,6 +29,11 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
     who: str
 
 
@@ -59,7 +65,7 @@ class Wrong:
     hint: str
 
 
-Command = Say | Who | Status | Admit | Invite | Help | Quit | Nothing | Wrong
+Command = Say | Who | Status | Admit | Remove | Invite | Help | Quit | Nothing | Wrong
 
 _PLAIN: dict[str, Command] = {
     "who": Who(),
@@ -84,6 +90,10 @@ def parse(line: str) -> Command:
         if not rest:
             return Wrong("/admit needs to know whom.", "Type /admit and the nick of the one who asks.")
         return Admit(rest)
+    if name == "remove":
+        if not rest:
+            return Wrong("/remove needs to know whom.", "Type /remove and the nick of a member.")
+        return Remove(rest)
     command = _PLAIN.get(name)
     if command is None:
         return Wrong(

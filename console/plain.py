@@ -25,6 +25,7 @@ from node.events import (
     NoticeEvent,
     PeerEvent,
     PendingEvent,
+    RemovalEvent,
     RemovedEvent,
     RoomEvent,
     StatusEvent,
@@ -47,6 +48,7 @@ class PlainScreen:
         self._me = ""
         self._texts: dict[str, str] = {}  # own messages that are not final
         self._asking: dict[str, str] = {}  # who asks to be let in, with the safety words that were shown
+        self._removals: dict[str, RemovalEvent] = {}  # as they were shown
         self._standing = ""
         self._fingerprint = ""
 
@@ -98,9 +100,14 @@ class PlainScreen:
                 await self._out.note(f"+ {who} in: {_members(event.n)} now, quorum {event.quorum}")
                 if event.n in (2, 4):  # where it begins to mean something else
                     await self._out.note(numbers(event.n))
+            case RemovalEvent():
+                if self._removals.get(event.member) != event:
+                    self._removals[event.member] = event
+                    await self._out.note(removal_text(event, me=self._me))
             case RemovedEvent():
                 self._n = event.n
-                await self._out.note(f"- {one_line(event.nick)} is out: {_members(event.n)} now")
+                self._removals.pop(event.member, None)
+                await self._out.note(removed_text(event, me=self._me))
             case PeerEvent():
                 await self._out.note(f"· {one_line(event.nick) or event.member[:12]} is {event.state}")
             case EvidenceEvent():
@@ -172,6 +179,28 @@ def asks_text(event: AsksEvent) -> str:
 def asks_again_text(event: AsksEvent) -> str:
     """Only what is new since the words were shown."""
     return f"? {one_line(event.nick)} has {event.have} of {event.need} approvals now."
+
+
+def removal_text(event: RemovalEvent, *, me: str) -> str:
+    """How far a removal has come, and what one can do."""
+    nick, count = one_line(event.nick), f"{event.have} of {event.need} members are for it"
+    by = ", ".join(map(one_line, event.by))
+    if event.member == me:
+        return f"- You asked to leave: {count}." if event.leaves else f"- You are to go: {count} ({by})."
+    if event.leaves:
+        return f"- {nick} wants to leave: {count}."
+    lines = [f"- {nick} is to be removed: {count} ({by}). If you are for it, type: /remove {nick}"]
+    if event.then_up < event.then_need:
+        lines.append(f"  Without {nick} {event.then_need} are needed, and {event.then_up} are up now.")
+    return "\n".join(lines)
+
+
+def removed_text(event: RemovedEvent, *, me: str) -> str:
+    if event.member == me:
+        how = "You left" if event.left else "You were removed from"
+        return f"- {how} the room. Its record stays readable: pigeon log"
+    how = "left" if event.left else "was removed"
+    return f"- {one_line(event.nick)} {how}: {_members(event.n)} now, quorum {event.quorum}"
 
 
 def _members(n: int) -> str:

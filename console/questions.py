@@ -19,11 +19,16 @@ from node.errors import Exit, NodeError, TimedOut, Unreachable
 
 
 @asynccontextmanager
-async def running_node(settings: Settings) -> AsyncIterator[NodeApi]:
-    """The room's node through its socket; Unreachable when there is none, TimedOut when it is silent."""
+async def running_node(settings: Settings, *, patience: float | None = None) -> AsyncIterator[NodeApi]:
+    """The room's node through its socket; Unreachable when there is none, TimedOut when it is silent.
+
+    `patience`: seconds for the whole block; without it --timeout, or 10.
+    """
     home = Home.at(settings.home)
     room = home.room(settings.room)
-    with trio.move_on_after(10.0 if settings.timeout is None else settings.timeout) as scope:
+    if patience is None:
+        patience = 10.0 if settings.timeout is None else settings.timeout
+    with trio.move_on_after(patience) as scope:
         node = await connect_control(home, room)
         if node is None:
             raise Unreachable(

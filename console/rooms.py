@@ -73,7 +73,7 @@ async def join(
     async with open_node(home, invitation, nick=name, via=via) as node:
         chat = Chat(node, screen, watching=not headless)
         async with node.events(since=0, watching=not headless) as events, trio.open_nursery() as nursery:
-            nursery.start_soon(partial(chat.show, events, since=0))
+            nursery.start_soon(partial(chat.show, events, since=0, talk=nursery.cancel_scope))
             with trio.move_on_after(
                 float("inf") if settings.timeout is None else settings.timeout
             ) as waiting:

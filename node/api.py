@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from node.events import AnyEvent, InviteEvent, RoomEvent, StatusEvent
+from node.events import AnyEvent, InviteEvent, RemovalEvent, RoomEvent, StatusEvent
 
 
 class MemberView(msgspec.Struct, frozen=True):
@@ -38,6 +38,14 @@ class NodeApi(Protocol):
 
     async def admit(self, who: str) -> MemberView:
         """Approve the one who asks by this nick or by a prefix of its id. Raises NodeError if nobody does."""
+        ...
+
+    async def remove(self, who: str) -> RemovalEvent:
+        """Be for removing the member with this nick or prefix of its id. NodeError if there is none."""
+        ...
+
+    async def leave(self) -> RemovalEvent:
+        """Ask the other members to let us go. When they have, the node ends. NodeError for the last one."""
         ...
 
     async def invite(self) -> InviteEvent: ...

@@ -64,6 +64,7 @@ class Bus:
         self._limit = limit
         self._subscriptions: set[Subscription] = set()
         self._ended = False
+        self._left = trio.lowlevel.ParkingLot()
 
     @property
     def subscribers(self) -> int:
@@ -84,6 +85,11 @@ class Bus:
         for subscription in self._subscriptions:
             subscription.end()
 
+    async def wait_unread(self) -> None:
+        """After the end: until every subscriber has taken what it was told, and left."""
+        while self._subscriptions:
+            await self._left.park()
+
     @contextmanager
     def subscribe(self, *, watching: bool = True) -> Iterator[Subscription]:
         """Every event from now on."""
@@ -96,3 +102,5 @@ class Bus:
         finally:
             self._subscriptions.discard(subscription)
             subscription.end()
+            if not self._subscriptions:
+                self._left.unpark_all()

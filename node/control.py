@@ -15,7 +15,7 @@ from node.api import MemberView, NodeApi
 from node.config import Home, RoomConfig
 from node.content import check_text
 from node.errors import NodeError, Unreachable, UsageError
-from node.events import AnyEvent, InviteEvent, RoomEvent, StatusEvent
+from node.events import AnyEvent, InviteEvent, RemovalEvent, RoomEvent, StatusEvent
 from node.lock import lock_holder
 from node.wire import (
     MAX_LINE,
@@ -26,8 +26,10 @@ from node.wire import (
     EventsCall,
     Failure,
     InviteCall,
+    LeaveCall,
     Lines,
     LineTooLong,
+    RemoveCall,
     Reply,
     RoomCall,
     SayCall,
@@ -142,6 +144,10 @@ async def _perform(node: NodeApi, call: AnyCall) -> object:
             return await node.who()
         case AdmitCall(who=who):
             return await node.admit(who)
+        case RemoveCall(who=who):
+            return await node.remove(who)
+        case LeaveCall():
+            return await node.leave()
         case InviteCall():
             return await node.invite()
         case EventsCall():
@@ -228,6 +234,12 @@ class RemoteNode:
 
     async def admit(self, who: str) -> MemberView:
         return await self._call(AdmitCall(who=who), MemberView)
+
+    async def remove(self, who: str) -> RemovalEvent:
+        return await self._call(RemoveCall(who=who), RemovalEvent)
+
+    async def leave(self) -> RemovalEvent:
+        return await self._call(LeaveCall(), RemovalEvent)
 
     async def invite(self) -> InviteEvent:
         return await self._call(InviteCall(), InviteEvent)

@@ -60,6 +60,16 @@ class Mismatch(NodeError):
     exit_code = Exit.MISMATCH
 
 
+class NotAMember(Mismatch):
+    """The room goes on without this identity."""
+
+    def __init__(self, room: str) -> None:
+        super().__init__(
+            f"You are not a member of room {room} any more: its members removed you.",
+            "Its record stays readable with `pigeon log`; to come back, join with a new invitation.",
+        )
+
+
 class KeyFileError(NodeError):
     """A key file cannot be used: damaged, readable by others, or not a plain file."""
 

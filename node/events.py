@@ -49,12 +49,31 @@ class AdmittedEvent(Event, frozen=True, tag="admitted"):
     quorum: int
 
 
+class RemovalEvent(Event, frozen=True, tag="removal"):
+    """Somebody's removal was moved, or one more member is for it."""
+
+    member: str
+    nick: str
+    by: list[str]
+    """Nicks of those who are for it."""
+    leaves: bool
+    """It asked for that itself."""
+    have: int
+    need: int
+    then_up: int
+    """How many of those who stay are up now."""
+    then_need: int
+    """How many it will take then to make anything final."""
+
+
 class RemovedEvent(Event, frozen=True, tag="removed"):
     member: str
     nick: str
     n: int
     f: int
     quorum: int
+    left: bool = False
+    """It asked for that itself."""
 
 
 class PeerEvent(Event, frozen=True, tag="peer"):
@@ -141,6 +160,7 @@ AnyEvent = (
     | InviteEvent
     | AsksEvent
     | AdmittedEvent
+    | RemovalEvent
     | RemovedEvent
     | PeerEvent
     | PendingEvent

@@ -5,6 +5,7 @@ not take what we send loses its link, nothing else; HELLO mends what was lost.
 """
 
 import logging
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -21,6 +22,7 @@ MAX_OUTBOX: Final = 8 << 20  # bytes a peer may leave untaken
 MAX_SERVED: Final = 1 << 20  # bytes of old blocks that may wait for a peer while it asks for more
 MAX_GUESTS: Final = 8
 GUEST_LIFE: Final = 600.0  # seconds a link to somebody who is no member may last
+DISMISSED_LIFE: Final = 20.0  # of one who only has to hear how its membership ended
 
 
 class Line(Protocol):
@@ -55,6 +57,8 @@ class _Place:
         self.filled = trio.lowlevel.ParkingLot()
         self.emptied = trio.lowlevel.ParkingLot()
         self.scope = trio.CancelScope()
+        self.until = math.inf  # when it has to go, if it is no member then
+        self.shortened = trio.lowlevel.ParkingLot()
 
 
 class Mesh:
@@ -129,6 +133,13 @@ class Mesh:
         place = self._places.get(peer)
         if place is not None:
             place.scope.cancel()
+
+    def dismiss(self, peer: MemberId) -> None:
+        """Let this peer go soon, if it is no member then; time enough to fetch what it may still have."""
+        place = self._places.get(peer)
+        if place is not None:
+            place.until = min(place.until, trio.current_time() + DISMISSED_LIFE)
+            place.shortened.unpark_all()
 
     def watch(self, on: bool) -> None:
         """Have every line notice a dead peer within seconds, or be silent when idle."""
@@ -220,7 +231,12 @@ class Mesh:
         # A guest's time is bounded; one that became a member in it stays, until it is a member no more. And
         # a newcomer, who takes everybody for a member, sees later who was none.
         while True:
-            await trio.sleep(GUEST_LIFE)
+            place.until = min(place.until, trio.current_time() + GUEST_LIFE)
+            while trio.current_time() < place.until:
+                with trio.move_on_at(place.until):
+                    await place.shortened.park()
+            place.until = math.inf
             if not self._is_member(peer):
                 self._faults["mesh: guest stayed too long"] += 1
                 place.scope.cancel()
+                await trio.sleep_forever()

@@ -24,8 +24,16 @@ from node.connect import rendezvous
 from node.control import serve_control
 from node.create import check_name, checked_carriers, create_room, read_invitation
 from node.disk import create_store, identity_of, in_words, open_store, vote_key_of
-from node.errors import Unreachable
-from node.events import AdmittedEvent, AnyEvent, InviteEvent, NoticeEvent, RoomEvent, StatusEvent
+from node.errors import NotAMember, Unreachable
+from node.events import (
+    AdmittedEvent,
+    AnyEvent,
+    InviteEvent,
+    NoticeEvent,
+    RemovalEvent,
+    RoomEvent,
+    StatusEvent,
+)
 from node.failure import one_error
 from node.joining import Admitted, Newcomer
 from node.keys import create_key, load_or_create_key
@@ -123,6 +131,7 @@ class Node:
         self._newcomer: Newcomer | None = None
         self._admitted = trio.Event()
         self._stop = trio.Event()
+        self._is_out = False  # a member no more
         self._carrier_troubles: dict[str, str] = {}
 
     # NodeApi
@@ -148,6 +157,12 @@ class Node:
 
     async def admit(self, who: str) -> MemberView:
         return self._seated().admit(who)
+
+    async def remove(self, who: str) -> RemovalEvent:
+        return self._seated().remove(who)
+
+    async def leave(self) -> RemovalEvent:
+        return self._seated().leave()
 
     async def invite(self) -> InviteEvent:
         return await self._seated().invite(self._via)
@@ -270,10 +285,26 @@ class Node:
                     task_status.started()
                     await self._stop.wait()
                     await self._mesh.drain(deadline=_FAREWELL)
-                    self._bus.end()
+                    await self._tell_the_rest()
                     nursery.cancel_scope.cancel()
         if self.faults:
             logger.info("what others did wrong: %s", dict(self.faults))
+        if self._seat is not None and self._seat.out is not None:
+            raise self._seat.out
+
+    async def _tell_the_rest(self) -> None:
+        """Who is a member no more still hears all that is final, and that it is out."""
+        with trio.move_on_after(_FAREWELL):
+            if self._is_out and self._seat is not None:
+                await self._seat.wait_told()
+        self._bus.end()
+        with trio.move_on_after(_FAREWELL):
+            if self._is_out:
+                await self._bus.wait_unread()
+
+    def _on_out(self) -> None:
+        self._is_out = True
+        self._stop.set()
 
     async def _live(self, identity: SigningKey, vote: SigningKey, used_before: bool) -> None:
         """First as a newcomer, if that is what we are, then as a member."""
@@ -341,6 +372,9 @@ class Node:
                 store.close()
                 return None
             self._config = self._settings_from(store.genesis)
+        elif tip.committee.place(me) is None:
+            store.close()
+            raise NotAMember(self._config.name)
         return store
 
     async def _begin_store(self, admitted: Admitted, me: MemberId) -> "Store":
@@ -383,6 +417,7 @@ class Node:
             mesh=self._mesh,
             bus=self._bus,
             inbox=self._inbox,
+            on_out=self._on_out,
             faults=self.faults,
         )
         self._opened = seat

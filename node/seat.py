@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, assert_never
@@ -32,10 +32,11 @@ from chain.ledger import Tip
 from chain.replica import Replica
 from node.admission import Admission
 from node.api import MemberView
+from node.attempt import Introduction
 from node.bus import Bus
 from node.config import RoomConfig
 from node.content import body_id, body_text, text_body
-from node.errors import Exit, NodeError
+from node.errors import Exit, NodeError, NotAMember
 from node.events import (
     AdmittedEvent,
     AnyEvent,
@@ -47,15 +48,18 @@ from node.events import (
     NoticeEvent,
     PeerEvent,
     PendingEvent,
+    RemovalEvent,
     RemovedEvent,
     RoomEvent,
     StatusEvent,
 )
 from node.mesh import MAX_GUESTS, Mesh
+from node.removal import Removals
 from node.runtime import Notice, Runtime
 from node.shelf import Shelf
 from node.teller import Teller
 from signaling.invitation import Anchor
+from signaling.refusal import Reason
 
 if TYPE_CHECKING:
     from chain.store import Store
@@ -80,8 +84,12 @@ class Seat:
         mesh: Mesh,
         bus: Bus,
         inbox: tuple[trio.MemorySendChannel[Input], trio.MemoryReceiveChannel[Input]],
+        on_out: Callable[[], None],
         faults: Counter[str],
     ) -> None:
+        self.out: NodeError | None = None
+        """Why this node ends, once it is a member no more and did not ask for that."""
+        self._on_out = on_out
         self.me = MemberId(bytes(identity.verify_key))
         self._config = config
         self._mesh = mesh
@@ -97,7 +105,6 @@ class Seat:
             evidence=evidence,
             on_final=self._on_final,
         )
-        self.prepare = self._teller.prepare
         snapshot = store.snapshot()
         self._unsaved: dict[bytes, tuple[str, trio.Event]] = {}  # said, and not on disk yet
         self._notes: list[str] = []
@@ -124,7 +131,7 @@ class Seat:
             mesh=mesh,
             inbox=inbox[1],
             on_notice=self._on_notice,
-            on_turn=self.update_watch,
+            on_turn=self._on_turn,
             faults=faults,
         )
         self._admission = Admission(
@@ -138,7 +145,20 @@ class Seat:
             submit=self._submit,
             faults=faults,
         )
-        self.admits = self._admission.admits
+        self._removals = Removals(
+            me=self.me,
+            tip=lambda: self.tip,
+            motions=lambda: self._replica.desk.motions,
+            linked=mesh.linked,
+            submit=self._submit,
+        )
+        self._nicks = {member.identity: member.nick for member in self.committee.members}  # past ones too
+        self._former: set[MemberId] = set()
+
+    async def prepare(self) -> None:
+        """Read the record once; to be called before `run`."""
+        await self._teller.prepare()
+        self._former = set(await self._shelf.admission_heights()) - set(self._nicks)
 
     @property
     def tip(self) -> Tip:
@@ -152,9 +172,15 @@ class Seat:
         return self.committee.place(peer) is not None
 
     def nick_of(self, member: MemberId) -> str:
-        """The agreed nick of a member; a few digits of the id for anybody else."""
-        place = self.committee.place(member)
-        return member.hex()[:8] if place is None else self.committee.members[place].nick
+        """The agreed nick of a member, also of one that left while we ran; else a few digits of the id."""
+        return self._nicks.get(member) or member.hex()[:8]
+
+    def admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool | Reason:
+        """Whether to answer this offer: also a former member's, who may not know yet that it is one."""
+        admitted = self._admission.admits(sender, shown, offer_hash)
+        if admitted is False and MemberId(sender) in self._former:
+            return self._mesh.guests() < MAX_GUESTS // 2
+        return admitted
 
     # life
 
@@ -179,12 +205,25 @@ class Seat:
         """The mesh got a line to this peer, or lost its last."""
         if self.is_member(peer):
             self._bus.publish(_peer_event(peer, self.nick_of(peer), up))
+        elif up and peer in self._former:
+            self._mesh.dismiss(peer)
         elif not up:
             self._admission.on_gone(peer)
 
     def update_watch(self) -> None:
         """Hear within seconds of a peer that died, while that matters to somebody; else be silent."""
         self._mesh.watch(self._bus.watched or self._replica.unordered)
+
+    def _on_turn(self) -> None:
+        for event in self._removals.news():
+            self._bus.publish(event)
+        self.update_watch()
+
+    async def wait_told(self) -> None:
+        """Until everything that is final here has been told."""
+        final = await self._shelf.complete_through()
+        while self._teller.told < final:
+            await self._teller.wait_progress()
 
     # what the replica says
 
@@ -239,13 +278,25 @@ class Seat:
                 if who in self._mesh.linked():
                     self._bus.publish(_peer_event(who, request.nick, up=True))
             case Remove(member=who):
-                self._bus.publish(RemovedEvent(member=who.hex(), nick=self.nick_of(who), **sizes))
+                left = self._removals.left(who)
+                self._bus.publish(RemovedEvent(member=who.hex(), nick=self.nick_of(who), left=left, **sizes))
+                self._former.add(who)
+                self._mesh.dismiss(who)
+                if who == self.me:
+                    self._go(left=left)
             case Rekey(request=request):
                 nick = self.nick_of(request.identity)
                 self._bus.publish(NoticeEvent(message=f"{nick} has a new vote key."))
             case _:
                 assert_never(passed)
+        self._nicks |= {member.identity: member.nick for member in committee.members}
+        self._former -= {member.identity for member in committee.members}
         self._bus.publish(self.room())
+
+    def _go(self, *, left: bool) -> None:
+        """The room goes on without us."""
+        self.out = None if left else NotAMember(self._config.name)
+        self._on_out()
 
     def _on_final(self, event: FinalEvent) -> None:
         if event.mine:
@@ -327,6 +378,11 @@ class Seat:
             notes.append(
                 "After the restart this node signs nothing until enough members confirmed its journal."
             )
+        notes += [
+            f"{event.nick} {'wants to leave' if event.leaves else 'is to be removed'}: "
+            f"{event.have} of {event.need} are for it ({', '.join(event.by)})."
+            for event in self._removals.events()
+        ]
         missing = self.tip.frontier.size - self._teller.told
         if missing > 0:
             notes.append(f"{missing} earlier items are still being fetched.")
@@ -355,6 +411,12 @@ class Seat:
     def admit(self, who: str) -> MemberView:
         return self._admission.admit(who)
 
+    def remove(self, who: str) -> RemovalEvent:
+        return self._removals.remove(who)
+
+    def leave(self) -> RemovalEvent:
+        return self._removals.leave()
+
     async def invite(self, carriers: tuple[str, ...]) -> InviteEvent:
         final = await self._shelf.latest_final(self.tip.epoch)
         anchor = None
@@ -366,7 +428,7 @@ class Seat:
     async def events(self, *, since: int | None, watching: bool) -> AsyncIterator[AsyncIterator[AnyEvent]]:
         """As NodeApi.events."""
         with self._bus.subscribe(watching=watching) as subscription:
-            first: list[AnyEvent] = [self.room(), *self._admission.events()]
+            first: list[AnyEvent] = [self.room(), *self._admission.events(), *self._removals.events()]
             first += [PendingEvent(id=uuid.hex(), text=text) for uuid, text in self._outstanding.items()]
             self.update_watch()
             stream = self._teller.stream(first, since=since, live=subscription)

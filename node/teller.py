@@ -41,6 +41,7 @@ class Teller:
         self._on_final = on_final
         self._view = View(me)
         self._grown = trio.Event()
+        self._progress = trio.Event()
         self._found: deque[tuple[EvidenceFound, str]] = deque()
         self.told = 0
         """Every final message below this index has been published, or was there at the start."""
@@ -62,6 +63,10 @@ class Teller:
         self._found.append((found, nick))
         self._grown.set()
 
+    async def wait_progress(self) -> None:
+        """Until `told` grew, or may have."""
+        await self._progress.wait()
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
@@ -77,6 +82,8 @@ class Teller:
                 if after == self.told:
                     break
                 self.told = after
+                self._progress.set()
+                self._progress = trio.Event()
 
     def stream(
         self, first: list[AnyEvent], *, since: int | None, live: AsyncIterator[AnyEvent]

@@ -40,6 +40,14 @@ class AdmitCall(Call, frozen=True, tag="admit"):
     who: str
 
 
+class RemoveCall(Call, frozen=True, tag="remove"):
+    who: str
+
+
+class LeaveCall(Call, frozen=True, tag="leave"):
+    pass
+
+
 class InviteCall(Call, frozen=True, tag="invite"):
     pass
 
@@ -51,7 +59,9 @@ class EventsCall(Call, frozen=True, tag="events"):
     watching: bool = True
 
 
-AnyCall = RoomCall | SayCall | StatusCall | WhoCall | AdmitCall | InviteCall | EventsCall
+AnyCall = (
+    RoomCall | SayCall | StatusCall | WhoCall | AdmitCall | RemoveCall | LeaveCall | InviteCall | EventsCall
+)
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from node.events import (
     FinalEvent,
     InviteEvent,
     PendingEvent,
+    RemovalEvent,
     RoomEvent,
     StatusEvent,
 )
@@ -78,6 +79,14 @@ class SpokenTo:
         if who != "bob":
             raise NodeError(f"{who} does not ask.", "See /who.")
         return MemberView(member="bb", nick="bob", state="asks", admitted_at=0, have=1, need=1)
+
+    async def remove(self, who: str) -> RemovalEvent:
+        return RemovalEvent(
+            member="bb", nick=who, by=["ann"], leaves=False, have=1, need=3, then_up=3, then_need=3
+        )
+
+    async def leave(self) -> RemovalEvent:
+        raise NodeError("You are the only member.", "Stay.")
 
     async def invite(self) -> InviteEvent:
         return InviteEvent(token="pigeon:X", expires=0)

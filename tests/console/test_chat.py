@@ -9,8 +9,8 @@ from trio.testing import MockClock
 from console.chat import converse
 from console.lines import LineReader
 from node.bus import MAX_BEHIND, Bus, FellBehind
-from node.errors import NodeError, NoQuorum, TimedOut, Unreachable
-from node.events import AnyEvent, FinalEvent, PendingEvent
+from node.errors import NodeError, NoQuorum, NotAMember, TimedOut, Unreachable
+from node.events import AnyEvent, FinalEvent, PendingEvent, RemovedEvent
 from tests.console.fakes import ROOM, Noted, SpokenTo, final
 
 
@@ -35,7 +35,8 @@ async def test_the_room_is_shown_once_and_the_end_of_input_waits_for_what_was_sa
 
 async def test_commands_are_carried_out_and_never_said() -> None:
     node, screen = SpokenTo(), Noted()
-    lines = typed(b"/who\n/status\n/admit bob\n/admit eve\n/invite\n/help\n/fly\n\nrefused\n/quit\nnever\n")
+    before, after = b"/who\n/status\n/admit bob\n/admit eve\n/remove dee\n", b"/quit\nnever\n"
+    lines = typed(before + b"/invite\n/help\n/fly\n\nrefused\n" + after)
     await converse(node, screen, lines, timeout=None)
     assert node.said == []
     assert [each for each in screen.shown if each not in ("standing", "room")] == [
@@ -43,6 +44,7 @@ async def test_commands_are_carried_out_and_never_said() -> None:
         "status",
         "approved",
         "error",
+        "removal",
         "invite",
         "notice",
         "error",
@@ -61,6 +63,34 @@ async def test_what_is_not_final_in_time_ends_with_the_reason(
 async def test_a_node_that_stops_ends_the_conversation() -> None:
     with pytest.RaisesGroup(Unreachable):
         await converse(SpokenTo(stopping=True), Noted(), None, timeout=None)
+
+
+class Ending(SpokenTo):
+    """A node whose membership ends, and which then stops."""
+
+    def __init__(self, *, left: bool) -> None:
+        super().__init__()
+        self._left = left
+
+    @asynccontextmanager
+    async def events(
+        self, *, since: int | None = None, watching: bool = True
+    ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
+        bus = Bus()
+        with bus.subscribe() as subscription:
+            bus.publish(ROOM)
+            bus.publish(RemovedEvent(member="bb", nick="bob", n=4, f=1, quorum=3))
+            bus.publish(RemovedEvent(member="aa", nick="ann", n=3, f=0, quorum=3, left=self._left))
+            bus.end()
+            yield subscription
+
+
+async def test_who_left_has_its_conversation_ended_and_who_was_removed_hears_why() -> None:
+    screen = Noted()
+    await converse(Ending(left=True), screen, None, timeout=None)
+    assert screen.shown.count("removed") == 2, "that of another member ends nothing"
+    with pytest.RaisesGroup(NotAMember):
+        await converse(Ending(left=False), Noted(), None, timeout=None)
 
 
 RECORD = [final(index, f"id-{index}", text=f"line {index}") for index in range(MAX_BEHIND + 2000)]

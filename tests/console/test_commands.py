@@ -2,7 +2,20 @@
 
 import pytest
 
-from console.commands import Admit, Command, Help, Invite, Nothing, Quit, Say, Status, Who, Wrong, parse
+from console.commands import (
+    Admit,
+    Command,
+    Help,
+    Invite,
+    Nothing,
+    Quit,
+    Remove,
+    Say,
+    Status,
+    Who,
+    Wrong,
+    parse,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +31,7 @@ from console.commands import Admit, Command, Help, Invite, Nothing, Quit, Say, S
         ("/status", Status()),
         ("/admit bob", Admit("bob")),
         ("/admit  bob the builder ", Admit("bob the builder")),
+        ("/remove bob", Remove("bob")),
         ("/invite", Invite()),
         ("/help ", Help()),
         ("/quit", Quit()),
@@ -27,6 +41,6 @@ def test_a_line_is_a_message_or_a_command(line: str, meaning: Command) -> None:
     assert parse(line) == meaning
 
 
-@pytest.mark.parametrize("line", ["/", "/wat", "/quit now", "/admit", "/admit ", "/Who"])
+@pytest.mark.parametrize("line", ["/", "/wat", "/quit now", "/admit", "/admit ", "/remove", "/Who"])
 def test_what_is_neither_is_never_sent(line: str) -> None:
     assert isinstance(parse(line), Wrong)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from console.out import Out
-from console.plain import PlainScreen, asks_text, final_line, quorum_state
+from console.plain import PlainScreen, asks_text, final_line, quorum_state, removal_text, removed_text
 from console.settings import Settings
 from console.tables import members_table, status_table, why_not_final
 from console.welcome import numbers
@@ -17,6 +17,8 @@ from node.events import (
     InviteEvent,
     LinkView,
     PendingEvent,
+    RemovalEvent,
+    RemovedEvent,
     RoomEvent,
     StatusEvent,
 )
@@ -64,6 +66,38 @@ def test_why_says_what_is_missing(up: int, pending: int, waiting: list[str], sen
         n=4, f=1, quorum=3, up=up, height=0, index=0, pending=pending, waiting_for=waiting, links=[]
     )
     assert why_not_final(status) == sentence
+
+
+def _removal(*, member: str = "dd", by: list[str], leaves: bool = False, then_up: int = 3) -> RemovalEvent:
+    return RemovalEvent(
+        member=member, nick="dee", by=by, leaves=leaves, have=len(by), need=3, then_up=then_up, then_need=3
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (
+            _removal(by=["ann", "bob"], then_up=2),
+            "- dee is to be removed: 2 of 3 members are for it (ann, bob). "
+            "If you are for it, type: /remove dee\n  Without dee 3 are needed, and 2 are up now.",
+        ),
+        (_removal(by=["dee"], leaves=True), "- dee wants to leave: 1 of 3 members are for it."),
+        (_removal(member="aa", by=["bob"]), "- You are to go: 1 of 3 members are for it (bob)."),
+        (_removal(member="aa", by=["dee"], leaves=True), "- You asked to leave: 1 of 3 members are for it."),
+    ],
+)
+def test_a_removal_says_how_far_it_has_come_and_what_one_can_do(event: RemovalEvent, text: str) -> None:
+    assert removal_text(event, me="aa") == text
+
+
+def test_who_is_out_reads_how_it_came_and_that_the_record_stays() -> None:
+    removed = RemovedEvent(member="dd", nick="dee", n=3, f=0, quorum=3)
+    left = msgspec.structs.replace(removed, left=True)
+    assert removed_text(removed, me="aa") == "- dee was removed: 3 members now, quorum 3"
+    assert removed_text(left, me="aa") == "- dee left: 3 members now, quorum 3"
+    assert removed_text(removed, me="dd").startswith("- You were removed from the room. Its record stays")
+    assert removed_text(left, me="dd").startswith("- You left the room. Its record stays readable")
 
 
 def test_status_is_readable_without_colour() -> None:

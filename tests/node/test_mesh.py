@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from chain.effects import Arrived, Input, LinkDown, LinkUp
 from chain.ids import MemberId
 from node.errors import LinkClosed
-from node.mesh import GUEST_LIFE, MAX_GUESTS, MAX_OUTBOX, Line, Mesh
+from node.mesh import DISMISSED_LIFE, GUEST_LIFE, MAX_GUESTS, MAX_OUTBOX, Line, Mesh
 
 ANN, BOB = MemberId(b"a" * 32), MemberId(b"b" * 32)
 
@@ -244,6 +244,19 @@ async def test_who_is_a_member_no_more_is_a_guest_whose_time_ends(autojump_clock
         assert not goes.closed.is_set()
         members.clear()
         assert await trio_wait(goes.closed) == began + 2 * GUEST_LIFE
+
+
+async def test_who_is_dismissed_goes_soon_unless_it_is_a_member_then(autojump_clock: MockClock) -> None:
+    members: set[MemberId] = set()
+    async with running(members) as rig:
+        stays, goes = await rig.link(Wire(ANN)), await rig.link(Wire(BOB))
+        await rig.next(2)
+        began = trio.current_time()
+        rig.mesh.dismiss(ANN)
+        rig.mesh.dismiss(BOB)
+        members.add(ANN)
+        assert await trio_wait(goes.closed) == began + DISMISSED_LIFE
+        assert not stays.closed.is_set()
 
 
 async def test_leaving_does_not_wait_for_a_line_that_broke_while_it_was_sent_to(
