@@ -51,7 +51,7 @@ class DirectoryCarrier:
     def __init__(self, where: str, faults: Counter[str] | None = None) -> None:
         if not where:
             raise CarrierError("dir: needs a folder.", "Write dir:/path/to/folder.")
-        self._path = Path(where).expanduser().absolute()
+        self._path = _path_of(where)
         self.spec = f"dir:{self._path}"
         self.faults: Counter[str] = faults if faults is not None else Counter()
         self._mine: dict[str, bytes] = {}  # name -> digest of what we wrote there
@@ -96,6 +96,18 @@ class DirectoryCarrier:
     async def publish_profile(self, member: bytes, profile: LobbyProfile) -> None:
         """Write profile/<member>.json."""
         await _in_thread(_write, self._path / "profile", f"{member.hex()}.json", msgspec.json.encode(profile))
+
+
+def _path_of(where: str) -> Path:
+    """An invitation may name any folder, also one that no system can have."""
+    if "\0" in where:
+        raise CarrierError("A folder's name cannot hold a zero byte.", "Write dir:/path/to/folder.")
+    try:
+        return Path(where).expanduser().absolute()
+    except RuntimeError:
+        raise CarrierError(
+            f"There is no home directory for {where[:40]!r}.", "Write the whole path: dir:/path/to/folder."
+        ) from None
 
 
 async def _in_thread(function: Callable[..., _T], *args: object, abandon: bool = False) -> _T:

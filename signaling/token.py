@@ -81,8 +81,9 @@ def _decode(text: str) -> bytes:
         decoded = base64.b32decode(text + "=" * (-len(text) % 8))
     except (binascii.Error, ValueError):
         raise TokenMistyped from None
-    if not dangling and base64.b32encode(decoded).decode().rstrip("=") != text and _is_whole(decoded):
-        raise TokenMistyped  # the last character's spare bits are not zero
+    # One token has one form: no character too many, and the last one's spare bits are zero.
+    if _is_whole(decoded) and (dangling or base64.b32encode(decoded).decode().rstrip("=") != text):
+        raise TokenMistyped
     return decoded
 
 

@@ -197,6 +197,12 @@ def test_an_unknown_carrier_names_those_there_are() -> None:
         carrier_from_spec("dir:")
 
 
+def test_a_folder_that_no_system_can_have_is_refused_before_anything_is_touched() -> None:
+    for spec in ("dir:", "dir:/tmp/lob\0by", "dir:\0", "dir:~nobody-has-this-name/lobby"):
+        with pytest.raises(CarrierError):
+            carrier_from_spec(spec)
+
+
 def test_a_parcel_has_a_fixed_key_and_a_bounded_payload() -> None:
     with pytest.raises(ValueError, match="16 KiB"):
         Parcel(kind=ParcelKind.OFFER, key=b"short", payload=b"")

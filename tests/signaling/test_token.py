@@ -58,6 +58,14 @@ def test_something_pasted_behind_it_says_that_it_was_mistyped() -> None:
         from_token(TOKEN + "ABCDEFGH")
 
 
+def test_one_character_behind_it_says_that_it_was_mistyped_however_long_it_is() -> None:
+    for size in range(8):
+        token = to_token(Kind.OFFER, PAYLOAD[: 40 + size])
+        for more in "A7=.!\u00e9":
+            with pytest.raises(TokenMistyped):
+                from_token(token + more)
+
+
 def test_a_token_of_another_kind_names_both_kinds() -> None:
     with pytest.raises(WrongKind, match="This is an offer, not an invitation"):
         from_token(TOKEN, expected=Kind.INVITATION)
