@@ -154,15 +154,19 @@ class Ordering:
             ):
                 return None
 
-    def try_commit(self) -> Commit | None:
-        """The commit of this height if a certificate, its block and all its slots are here."""
+    def try_commit(self, *, pull: bool = True) -> Commit | None:
+        """The commit of this height if a certificate, its block and all its slots are here.
+
+        `pull`: ask for slots that are missing; not while they may stand in the rest of an envelope.
+        """
         certified = [(b, c) for block_id, c in self.box.certified() if (b := self._block(block_id))]
         if self._decided is not None:
             certified.append(self._decided)
         for block, certificate in certified:
             slots, missing = slots_of(self.broadcast, block.cut)
             if missing:
-                for peer in sorted(self._deciders.union(self.box.sources(block.id(self.epoch.room)))):
+                sources = self._deciders.union(self.box.sources(block.id(self.epoch.room))) if pull else ()
+                for peer in sorted(sources):
                     self.broadcast.want_cut(missing, peer=peer)
                 continue
             extension = derive(self.tip, block, slots, epoch=self.epoch)

@@ -315,7 +315,7 @@ class Replica:
     def _commit_what_is_whole(self) -> None:
         """While catching up blocks follow one another in one envelope: commit each as it gets whole."""
         ordering = self.state.ordering
-        commit = ordering.try_commit() if ordering.decided and not self.state.forked else None
+        commit = ordering.try_commit(pull=False) if ordering.decided and not self.state.forked else None
         if commit is not None:
             self._commit(commit)
 

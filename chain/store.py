@@ -45,6 +45,8 @@ from chain.store_verify import verify_rest
 
 MAX_FINALS = 256
 _ITEMS_AT_ONCE = 256
+_AROUND = 16
+"""Bytes around a row's content in a message, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,12 +284,12 @@ class Store:
             if before is not None and before.block.epoch == block.epoch:
                 old = before.block.cut
             batch: list[Message] = [Committed(block, row.certificate)]
-            more = row.size
+            more = row.size + _AROUND
             for chain in chains_between(self._rows, old=old, new=block.cut).values():
                 for kept in chain:
                     bodies, bytes_of_bodies = bodies_without_check(self._rows, kept.slot.commitments)
                     batch.append(SlotMessage(kept.slot, bodies))
-                    more += kept.size + bytes_of_bodies
+                    more += kept.size + bytes_of_bodies + _AROUND
             if messages and size + more > limit:
                 break
             messages += batch
