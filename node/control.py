@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar, assert_never
@@ -108,7 +108,7 @@ async def _serve_client(node: NodeApi, stream: trio.SocketStream) -> None:
                 call = _calls.decode(line)
                 if call.v != VERSION:
                     raise msgspec.ValidationError(f"version {call.v}")
-            except (msgspec.DecodeError, ValueError) as error:
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 raise NodeError(
                     f"This request is not understood: {error}.", "Use the same version of pigeon for both."
                 ) from None
@@ -260,18 +260,21 @@ class RemoteNode:
     async def _call(self, call: AnyCall, kind: type[T]) -> T:
         async with self._connected() as stream:
             reply = await self._request(stream, Lines(stream, limit=MAX_LINE), call)
-            return msgspec.json.decode(reply.ok, type=kind)
+            with _understood():
+                return msgspec.json.decode(reply.ok, type=kind)
 
     async def _request(self, stream: trio.SocketStream, lines: Lines, call: AnyCall) -> Reply:
         request = _encode_call(call)
         try:
             await _send(stream, request)
-            line = await lines.next()
+            with _understood():
+                line = await lines.next()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             line = None
         if line is None:
             raise unreachable()
-        reply = _replies.decode(line)
+        with _understood():
+            reply = _replies.decode(line)
         if reply.error is not None:
             raise reply.error.error()
         return reply
@@ -295,13 +298,33 @@ def _encode_call(call: AnyCall) -> bytes:
         raise UsageError("This is not valid UTF-8.", "Send it as UTF-8 text.") from None
 
 
-async def _decoded(lines: Lines) -> AsyncGenerator[AnyEvent, None]:
+@contextlib.contextmanager
+def _understood() -> Iterator[None]:
+    """A node that was started with another version may say what we cannot read."""
     try:
-        async for line in lines:
+        yield
+    except (msgspec.DecodeError, ValueError, RecursionError, LineTooLong):
+        raise Unreachable(
+            "What the running node says is not understood.", "Start it again with the pigeon you use now."
+        ) from None
+
+
+async def _decoded(lines: Lines) -> AsyncGenerator[AnyEvent, None]:
+    while True:
+        try:
+            with _understood():
+                line = await lines.next()
+        except trio.BrokenResourceError:
+            raise unreachable() from None
+        if line is None:
+            return
+        reply, event = Reply(), None
+        with _understood():
             if line.startswith(b'{"error"'):
                 reply = _replies.decode(line)
-                if reply.error is not None:
-                    raise reply.error.error()
-            yield _events.decode(line)
-    except trio.BrokenResourceError:
-        raise unreachable() from None
+            else:
+                event = _events.decode(line)
+        if reply.error is not None:
+            raise reply.error.error()
+        if event is not None:
+            yield event

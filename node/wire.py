@@ -1,7 +1,7 @@
 """What goes over the control socket: one JSON object a line, a request up, its result or its events down."""
 
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import trio
@@ -55,7 +55,7 @@ class InviteCall(Call, frozen=True, tag="invite"):
 class EventsCall(Call, frozen=True, tag="events"):
     """Answered by a result and then events, until either side closes."""
 
-    since: int | None = None
+    since: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
     watching: bool = True
 
 

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -146,6 +146,9 @@ async def test_only_its_owner_can_use_the_socket(tmp_path: Path) -> None:
         b'{"call": "room", "more": 1}\n',
         b'{"call": "room", "v": 2}\n',
         b"[" * 10_000 + b"\n",
+        b'{"more": ' + b"[" * 20_000 + b"\n",
+        b'{"call": "events", "since": -1}\n',
+        b'{"call": "events", "since": -1180591620717411303424}\n',
     ],
 )
 async def test_what_is_not_understood_is_answered_with_an_error(tmp_path: Path, line: bytes) -> None:
@@ -157,6 +160,35 @@ async def test_what_is_not_understood_is_answered_with_an_error(tmp_path: Path, 
             assert b'"error"' in answer
             assert b"not understood" in answer
         await ann.says("nothing happened")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"hello\n", b"{}\n", b'{"ok": 7}\n', b'{"x": ' + b"[" * 20_000 + b"\n", b"\xff\n", b"x" * (5 << 20)],
+)
+async def test_a_node_that_answers_nonsense_is_said_in_words(tmp_path: Path, answer: bytes) -> None:
+    """It may have been started with another version."""
+    path = os.fspath(tmp_path / "socket")
+
+    async def say(stream: trio.SocketStream) -> None:
+        async with stream:
+            with suppress(trio.BrokenResourceError):
+                await stream.receive_some()
+                await stream.send_all(answer + answer)
+
+    with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as listener:
+        await listener.bind(path)
+        listener.listen()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, say, [trio.SocketListener(listener)])
+            node = RemoteNode(Path(path))
+            with pytest.raises(Unreachable, match="not understood"):
+                await node.status()
+            with pytest.raises(Unreachable, match="not understood"):
+                async with node.events(since=0) as events:
+                    await anext(events)
+                    await anext(events)
+            nursery.cancel_scope.cancel()
 
 
 async def test_an_endless_line_ends_that_connection_only(tmp_path: Path) -> None:
