@@ -88,11 +88,17 @@ def demo(settings: Settings, members: int, messages: int, keep: Path | None) -> 
 @click.option(
     "--max-peers", type=click.IntRange(1, 31), default=31, show_default=True, help="Members at most."
 )
+@click.option(
+    "--continues",
+    metavar="ROOM",
+    help="Cite the last block of ROOM, of this home, which cannot go on: its record stays, `log` shows both.",
+)
 @headless_option
 def new(settings: Settings, **options: Any) -> Task:
     """Make a room.
 
-    Prints its fingerprint and an invitation, and opens the chat.
+    Prints its fingerprint and an invitation, and opens the chat. With --continues the new room names the
+    one it goes on from, so that everybody can check where. The old members have to be invited anew.
     """
     from console.rooms import new
 
@@ -153,7 +159,10 @@ def send(settings: Settings, text: str, wait: str) -> Task:
 
 @verb
 def log(settings: Settings) -> Task:
-    """Print what was said and is final."""
+    """Print what was said and is final.
+
+    In a room that continues another one of this home, the other's record comes first.
+    """
     from console.messages import log
 
     return partial(log, settings)

@@ -3,14 +3,18 @@
 import sys
 from typing import Final
 
+import msgspec
 import trio
 
 from console.chat import raise_not_reached
 from console.lines import MAX_LINE
+from console.ndjson import LoggedEvent
+from console.out import Out
+from console.sanitize import one_line
 from console.screen import Screen, make_screen
 from console.settings import Settings
 from node.api import NodeApi
-from node.config import Home
+from node.config import Home, RoomConfig
 from node.control import connect_control
 from node.errors import Exit, TimedOut, Unreachable, UsageError
 from node.events import DeliveredEvent, FinalEvent, PendingEvent, RoomEvent
@@ -100,12 +104,28 @@ def _read_stdin() -> str:
 
 
 async def log(settings: Settings) -> int:
-    """Every final message, from the beginning, whether the node runs or not."""
+    """Every final message, from the beginning, whether the node runs or not; rooms before it come first."""
     from node.offline import read_log
+    from node.succession import lineage
 
     home = Home.at(settings.home)
-    room = home.room(settings.room)
+    line = lineage(home, home.room(settings.room))
     screen = make_screen(settings)
-    for event in read_log(home, room):
-        await screen.event(event)
+    if line.missing is not None:
+        await screen.notice(f"{one_line(line.rooms[0].name)} continues {one_line(line.missing.in_words)}.")
+    for number, room in enumerate(line.rooms):
+        if number and not settings.json:
+            before = line.rooms[number - 1]
+            await Out(settings).data(seam(before.name, room.name).encode())
+        for event in read_log(home, room):
+            await screen.event(logged(event, room) if settings.json else event)
     return Exit.DONE
+
+
+def logged(event: FinalEvent, room: RoomConfig) -> LoggedEvent:
+    return LoggedEvent(**msgspec.structs.asdict(event), room=room.fingerprint)
+
+
+def seam(before: str, after: str) -> str:
+    """The line between two rooms of one line of succession."""
+    return f"--- room {one_line(before)} ends here; room {one_line(after)} continues it ---\n"

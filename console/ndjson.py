@@ -5,7 +5,7 @@ import msgspec
 from console.out import Out
 from console.sanitize import json_line
 from node.api import MemberView
-from node.events import AsksEvent, Event, RoomEvent, StatusEvent
+from node.events import AsksEvent, Event, FinalEvent, RoomEvent, StatusEvent
 
 
 class MemberEvent(Event, frozen=True, tag="member"):
@@ -18,6 +18,13 @@ class MemberEvent(Event, frozen=True, tag="member"):
     words: str
     have: int
     need: int
+
+
+class LoggedEvent(FinalEvent, frozen=True, tag="final"):
+    """A final message with the room it was said in: a log can go through several."""
+
+    room: str
+    """The fingerprint."""
 
 
 class IdEvent(Event, frozen=True, tag="id"):

@@ -10,7 +10,7 @@ from typing import assert_never
 from console.out import Out
 from console.sanitize import one_line, paragraphs
 from console.tables import members_table, status_table
-from console.welcome import numbers, safety_words
+from console.welcome import continues_text, numbers, safety_words
 from node.api import MemberView
 from node.events import (
     AdmittedEvent,
@@ -89,6 +89,8 @@ class PlainScreen:
                     f"Room {one_line(event.room)} · you are {one_line(event.nick)} · {_members(event.n)}, "
                     f"quorum {event.quorum}\nFingerprint {event.fingerprint}"
                 )
+                if event.parent:
+                    await self._out.note(continues_text(event))
             case AsksEvent():
                 known = self._asking.get(event.member) == event.words
                 self._asking[event.member] = event.words

@@ -11,7 +11,7 @@ from console.out import Out, stdin_is_terminal
 from console.sanitize import one_line
 from console.screen import make_screen
 from console.settings import Settings
-from console.welcome import safety_words
+from console.welcome import continues_text, safety_words
 from node.api import MemberView, NodeApi
 from node.config import Home
 from node.control import connect_control
@@ -42,8 +42,10 @@ async def running_node(settings: Settings, *, patience: float | None = None) -> 
 
 async def who(settings: Settings) -> int:
     async with running_node(settings) as node:
-        members = await node.who()
+        members, room = await node.who(), await node.room()
     await make_screen(settings).members(members)
+    if room.parent and not settings.json:
+        await Out(settings).note(continues_text(room))
     return Exit.DONE
 
 

@@ -12,7 +12,14 @@ from console.out import Out, stdin_is_terminal
 from console.plain import LEGEND
 from console.screen import Screen, make_screen
 from console.settings import Settings
-from console.welcome import AUTO_WARNING, SIGNED_FOR_GOOD, how_to_join, numbers, waiting_for_admission
+from console.welcome import (
+    AUTO_WARNING,
+    SIGNED_FOR_GOOD,
+    how_to_continue,
+    how_to_join,
+    numbers,
+    waiting_for_admission,
+)
 from node.api import NodeApi
 from node.config import Home
 from node.control import connect_control
@@ -30,10 +37,12 @@ async def new(
     via: tuple[str, ...],
     rule: str,
     max_peers: int,
+    continues: str | None,
     headless: bool,
 ) -> int:
     """Make a room, say what that means, invite, and talk."""
     home, screen = Home.at(settings.home), make_screen(settings)
+    old = None if continues is None else home.room(continues)
     room = await create_room(
         home,
         name=name,
@@ -41,8 +50,11 @@ async def new(
         rule="auto" if rule == "auto" else "ask",
         via=via,
         max_peers=max_peers,
+        continues=old,
     )
     await screen.notice(f"{SIGNED_FOR_GOOD}\n{numbers(1)}")
+    if old is not None:
+        await screen.notice(how_to_continue(old.name))
     if rule == "auto":
         await screen.notice(AUTO_WARNING)
     async with open_node(home, room) as node:

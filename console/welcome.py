@@ -1,6 +1,7 @@
 """What a person should know before the first word is said, told once and plainly."""
 
 from console.sanitize import one_line
+from node.events import RoomEvent
 
 SIGNED_FOR_GOOD = """\
 Everything said here is signed and kept by every member: nobody can deny or unsay it later.
@@ -32,6 +33,20 @@ def numbers(n: int) -> str:
     faults = (n - 1) // 3
     some = "one of them is" if faults == 1 else f"{faults} of them are"
     return f"With {n} members the room goes on while {some} missing or lying."
+
+
+def how_to_continue(old: str) -> str:
+    """What a room that continues another one takes over, and what not."""
+    return (
+        f"This room continues room {one_line(old)}, whose record stays as it is: `pigeon log` shows both.\n"
+        "Its members are not members here yet: invite each of them, with /invite."
+    )
+
+
+def continues_text(room: RoomEvent) -> str:
+    """Which room this one goes on from."""
+    name = f"room {one_line(room.parent_name)}" if room.parent_name else "a room that is not in this home"
+    return f"It continues {name} ({room.parent[:16]}…)"
 
 
 def how_to_join(via: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ from node.config import DEFAULT_MAX_PEERS, MAX_VIA, VOTE_FILE, Home, RoomConfig,
 from node.disk import create_store
 from node.errors import UsageError
 from node.keys import create_key, load_or_create_key
+from node.succession import cite
 from signaling.carriers import carrier_from_spec
 from signaling.errors import SignalError
 from signaling.invitation import Invitation
@@ -26,8 +27,12 @@ async def create_room(
     rule: Rule = "ask",
     via: Sequence[str],
     max_peers: int = DEFAULT_MAX_PEERS,
+    continues: RoomConfig | None = None,
 ) -> RoomConfig:
-    """Found a room: its keys, store and settings are on disk when this returns. UsageError, NodeError."""
+    """Found a room: its keys, store and settings are on disk when this returns. UsageError, NodeError.
+
+    `continues`: a room of this home whose last certified block the new one cites; it stays as it is.
+    """
     check_name(name, what="The room's name", limit=MAX_NAME)
     check_name(nick, what="A nick", limit=MAX_NICK)
     carriers = checked_carriers(via)
@@ -35,6 +40,7 @@ async def create_room(
         raise UsageError(f"There is a room called {name!r} here already.", "Give the new one another name.")
 
     def found() -> RoomConfig:
+        parent = None if continues is None else cite(home, continues)
         identity = load_or_create_key(home.identity_file, purpose="identity")
         # The directory has the genesis's name, and that depends on the vote key: so the key comes first.
         making = home.data / "rooms" / f".new-{secrets.token_hex(8)}"
@@ -47,6 +53,7 @@ async def create_room(
             nick=nick,
             identity=Ed25519Signer(bytes(identity)),
             vote=Ed25519Signer(bytes(vote)),
+            parent=parent,
         )
         fingerprint = genesis.room_id().hex()
         making.rename(home.room_directory(fingerprint))

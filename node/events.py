@@ -23,6 +23,10 @@ class RoomEvent(Event, frozen=True, tag="room"):
     n: int
     f: int
     quorum: int
+    parent: str = ""
+    """Fingerprint of the room that this one continues."""
+    parent_name: str = ""
+    """Its name, where this home has it."""
 
 
 class InviteEvent(Event, frozen=True, tag="invite"):
@@ -134,6 +138,8 @@ class StatusEvent(Event, frozen=True, tag="status"):
     rule: str = "ask"
     notes: list[str] = []
     """Sentences for `--why` and warnings: signing stopped, history incomplete, ..."""
+    parent: str = ""
+    """Fingerprint of the room that this one continues."""
 
 
 class WordsEvent(Event, frozen=True, tag="words"):

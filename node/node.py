@@ -40,6 +40,7 @@ from node.keys import create_key, load_or_create_key
 from node.lock import room_lock
 from node.mesh import Line, Mesh
 from node.seat import Seat
+from node.succession import predecessor
 from node.webrtc import Rtc, open_rtc
 from signaling.carrier import Carrier
 from signaling.carriers import carrier_from_spec
@@ -412,6 +413,7 @@ class Node:
             identity=identity,
             vote=vote,
             store=store,
+            before=predecessor(self._home, store.genesis),
             restarted=restarted,
             evidence=self._home.evidence_directory(self._fingerprint),
             mesh=self._mesh,

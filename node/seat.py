@@ -44,7 +44,6 @@ from node.events import (
     ErrorEvent,
     FinalEvent,
     InviteEvent,
-    LinkView,
     NoticeEvent,
     PeerEvent,
     PendingEvent,
@@ -57,6 +56,8 @@ from node.mesh import MAX_GUESTS, Mesh
 from node.removal import Removals
 from node.runtime import Notice, Runtime
 from node.shelf import Shelf
+from node.standing import Standing
+from node.succession import Predecessor
 from node.teller import Teller
 from signaling.invitation import Anchor
 from signaling.refusal import Reason
@@ -79,6 +80,7 @@ class Seat:
         identity: SigningKey,
         vote: SigningKey,
         store: "Store",
+        before: Predecessor | None,
         restarted: bool,
         evidence: Path,
         mesh: Mesh,
@@ -151,6 +153,15 @@ class Seat:
             motions=lambda: self._replica.desk.motions,
             linked=mesh.linked,
             submit=self._submit,
+        )
+        self._standing = Standing(
+            me=self.me,
+            config=config,
+            replica=self._replica,
+            mesh=mesh,
+            teller=self._teller,
+            removals=self._removals,
+            predecessor=before,
         )
         self._nicks = {member.identity: member.nick for member in self.committee.members}  # past ones too
         self._former: set[MemberId] = set()
@@ -325,88 +336,14 @@ class Seat:
         return uuid.hex()
 
     def room(self) -> RoomEvent:
-        committee = self.committee
-        return RoomEvent(
-            room=self._config.name,
-            fingerprint=self._config.fingerprint,
-            me=self.me.hex(),
-            nick=self.nick_of(self.me) if self.is_member(self.me) else self._config.nick,
-            n=committee.n,
-            f=committee.f,
-            quorum=committee.quorum,
-        )
+        return self._standing.room()
 
     def status(self) -> StatusEvent:
-        committee, linked = self.committee, self._mesh.linked()
-        absent = [m.nick for m in committee.members if m.identity != self.me and m.identity not in linked]
-        up = committee.n - len(absent)
-        return StatusEvent(
-            n=committee.n,
-            f=committee.f,
-            quorum=committee.quorum,
-            up=up,
-            height=self.tip.height,
-            index=self.tip.frontier.size,
-            pending=len(self._outstanding),
-            waiting_for=absent if up < committee.quorum and self._replica.unordered else [],
-            links=[
-                LinkView(
-                    member=member.identity.hex(),
-                    nick=member.nick,
-                    state="up" if member.identity in linked else "down",
-                )
-                for member in committee.members
-                if member.identity != self.me
-            ],
-            rule=self._config.rule,
-            notes=[*self._notes, *self._passing_notes(up)],
-        )
-
-    def _passing_notes(self, up: int) -> list[str]:
-        committee, notes = self.committee, []
-        if up < committee.quorum:
-            notes.append(
-                f"{up} of {committee.n} members are up; it takes {committee.quorum} to make anything final."
-            )
-        if self._replica.journal_lost:
-            notes.append(
-                "This node signs nothing more with its vote key: its journal was lost or rolled back."
-            )
-        elif self._replica.forked:
-            notes.append("Two certified blocks contradict each other: nothing goes on in this room.")
-        elif self._replica.recovering:
-            notes.append(
-                "After the restart this node signs nothing until enough members confirmed its journal."
-            )
-        notes += [
-            f"{event.nick} {'wants to leave' if event.leaves else 'is to be removed'}: "
-            f"{event.have} of {event.need} are for it ({', '.join(event.by)})."
-            for event in self._removals.events()
-        ]
-        missing = self.tip.frontier.size - self._teller.told
-        if missing > 0:
-            notes.append(f"{missing} earlier items are still being fetched.")
-        if self._config.rule == "auto" and committee.n > 1:
-            notes.append(
-                "Whoever shows a valid invitation comes in: one member can invite puppets of its own."
-            )
-        return notes
+        return self._standing.status(pending=len(self._outstanding), notes=self._notes)
 
     async def who(self) -> list[MemberView]:
-        heights, linked = await self._shelf.admission_heights(), self._mesh.linked()
-        members = []
-        for member in self.committee.members:
-            state = "up" if member.identity in linked else "down"
-            members.append(
-                MemberView(
-                    member=member.identity.hex(),
-                    nick=member.nick,
-                    state="me" if member.identity == self.me else state,
-                    admitted_at=heights.get(member.identity, 0),
-                    words=self._mesh.words(member.identity),
-                )
-            )
-        return members + self._admission.waiting()
+        heights = await self._shelf.admission_heights()
+        return [*self._standing.members(heights), *self._admission.waiting()]
 
     def admit(self, who: str) -> MemberView:
         return self._admission.admit(who)
