@@ -32,7 +32,7 @@ class Problem:
 
     sentence: str
     where: str
-    """The table, "database" for the file as a whole, or "mark" for the one beside it."""
+    """The table, "database" for the file as a whole, or "mark" for what the one beside it says or is."""
     height: int | None = None
     """The block that is affected, where there is one."""
 
@@ -145,7 +145,7 @@ class _Check:
                 f"the last {self._opened.lost} transactions that were written are gone: "
                 f"the record ends at block {top}, and what was signed since is not known"
             )
-            self._add(sentence, "database")
+            self._add(sentence, "mark")
 
     def _check_epochs(self) -> None:
         for number in range(1, max(self._numbers("epochs", "epoch"), default=0) + 1):

@@ -101,6 +101,13 @@ def beside(path: Path) -> tuple[Path, ...]:
     return (*(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")), mark_path(path))
 
 
+def put_in_place(made: Path, path: Path) -> None:
+    """Rename a closed store to where there is none; OSError. Its mark goes first: no store is without one."""
+    mark_path(made).rename(mark_path(path))
+    made.rename(path)
+    _sync_directory(path.parent)
+
+
 def _filled(db: sqlite3.Connection, *, genesis: Genesis, me: MemberId, mark: Mark | None) -> Opened:
     rows = Rows(db, genesis.room_id())
     _prepare_to_write(db)
@@ -130,7 +137,7 @@ def _prepare_to_write(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA secure_delete = ON")
 
 
-def _connect_to_read(path: Path) -> sqlite3.Connection:
+def connect_to_read(path: Path) -> sqlite3.Connection:
     address = path.absolute().as_uri()
     db = _connect(f"{address}?mode=ro", uri=True)
     try:
@@ -159,7 +166,7 @@ def open_file(
     try:
         # The mark before the database: a node that writes meanwhile puts the database ahead, never behind.
         mark = Mark.open(mark_path(path), read_only=read_only)
-        db = _connect_to_read(path) if read_only else _connect(str(path))
+        db = connect_to_read(path) if read_only else _connect(str(path))
         opened = _recognise(path, db, mark, room=room, me=me, verify=verify)
         if not read_only:
             _prepare_to_write(db)

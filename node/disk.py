@@ -32,9 +32,10 @@ def _there(home: Home, *, purpose: Purpose, fingerprint: str) -> SigningKey:
     try:
         return load_key(path, purpose=purpose)
     except FileNotFoundError:
-        raise KeyFileError(
-            f"The key file {path} is missing.", "Restore it from a backup; nothing else can stand in for it."
-        ) from None
+        hint = "Restore it from a backup; nothing else can stand in for it."
+        if purpose == "vote":
+            hint = "`pigeon chat --repair` makes a new one, which the members have to let in."
+        raise KeyFileError(f"The key file {path} is missing.", hint) from None
 
 
 def open_store(home: Home, fingerprint: str, *, read_only: bool = False) -> "Store":
@@ -80,5 +81,6 @@ def in_words(error: BaseException) -> NodeError:
         )
     return NodeError(
         str(error),
-        "`pigeon verify --store` lists what is damaged; restore a copy, or join again from another member.",
+        "`pigeon verify --store` lists what is damaged; `pigeon chat --repair` sets it aside, keeps what "
+        "still holds and gets the rest from the members.",
     )

@@ -84,17 +84,24 @@ def load_key(path: Path, *, purpose: Purpose) -> SigningKey:
     return key
 
 
-def set_aside(path: Path, *, directory: Path) -> None:
-    """Move a file into a directory on the same disk, durably; nothing is ever overwritten there."""
+def set_aside(*paths: Path, directory: Path) -> None:
+    """Move the files that are there into a directory of the same disk; nothing is ever overwritten in it.
+
+    Cut off at any point, all of them are still where they were or all are in the directory.
+    """
+    there = [path for path in paths if os.path.lexists(path)]
     try:
         make_private_directory(directory)
-        os.link(path, directory / path.name, follow_symlinks=False)  # refuses where rename overwrites
-        path.unlink()
-        for each in (directory, directory.parent, path.parent):
-            _sync(each)
+        for path in there:
+            os.link(path, directory / path.name, follow_symlinks=False)  # refuses where rename overwrites
+        _sync(directory)
+        _sync(directory.parent)
+        for path in there:
+            path.unlink()
+            _sync(path.parent)
     except OSError as error:
         raise KeyFileError(
-            f"{path} cannot be moved to {directory}: {error.strerror or error}.",
+            f"{error.filename} cannot be moved to {directory}: {error.strerror}.",
             "Check that both are yours, on one disk, and that the disk is not full.",
         ) from error
 
@@ -135,7 +142,8 @@ def _parse(path: Path, content: bytes) -> _KeyFile:
 def _damaged(path: Path) -> KeyFileError:
     return KeyFileError(
         f"The key file {path} is damaged.",
-        "Restore it from a backup. Without it this device must be admitted again under a new key.",
+        "If it is the room's vote key, `pigeon chat --repair` makes a new one, which the members have to let "
+        "in; an identity can only be restored from a backup.",
     )
 
 
