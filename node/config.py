@@ -181,7 +181,7 @@ def _read_settings(path: Path) -> RoomConfig:
             fields = msgspec.json.decode(file.read(_MAX_SETTINGS), type=dict[str, Any])
         written = fields.pop("sum", None)
         room = msgspec.convert(fields, RoomConfig)
-    except (OSError, msgspec.MsgspecError, ValueError) as error:
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise NodeError(
             f"The settings of a room cannot be read: {path}: {error}.",
             "Mend or remove that file; the room's record is stored elsewhere and stays.",

@@ -79,7 +79,7 @@ def test_two_rooms_of_one_name_are_listed_by_fingerprint(tmp_path: Path) -> None
         home.room("r")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"name": 1}', b"\xff", b"[]"])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"name": 1}', b"\xff", b"[]", b"[" * 20_000])
 def test_unreadable_settings_are_an_error_that_names_the_file(tmp_path: Path, content: bytes) -> None:
     home = Home.at(tmp_path)
     home.save(settings("r", ONE))
