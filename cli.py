@@ -57,6 +57,11 @@ via_option = click.option(
     metavar="CARRIER",
     help="What carries the connection's first messages: dir:FOLDER. Repeatable; the room remembers it.",
 )
+repair_option = click.option(
+    "--repair",
+    is_flag=True,
+    help="Set a damaged store aside, keep what holds, get the rest from the members under a new vote key.",
+)
 headless_option = click.option("--headless", is_flag=True, help="Without a chat line.")
 
 
@@ -122,23 +127,25 @@ def join(settings: Settings, **options: Any) -> Task:
 
 @verb
 @via_option
-def chat(settings: Settings, via: tuple[str, ...]) -> Task:
+@repair_option
+def chat(settings: Settings, via: tuple[str, ...], repair: bool) -> Task:
     """Reopen a room with a chat line.
 
     Attaches to the room's node if that is running already.
     """
     from console.rooms import chat
 
-    return partial(chat, settings, via=via)
+    return partial(chat, settings, via=via, repair=repair)
 
 
 @verb
 @via_option
-def up(settings: Settings, via: tuple[str, ...]) -> Task:
+@repair_option
+def up(settings: Settings, via: tuple[str, ...], repair: bool) -> Task:
     """Run a room's node without a chat line."""
     from console.rooms import up
 
-    return partial(up, settings, via=via)
+    return partial(up, settings, via=via, repair=repair)
 
 
 @verb

@@ -21,7 +21,7 @@ from console.welcome import (
     waiting_for_admission,
 )
 from node.api import NodeApi
-from node.config import Home
+from node.config import Home, RoomConfig
 from node.control import connect_control
 from node.errors import Exit, TimedOut, Unreachable, UsageError
 from node.node import create_room, open_node, read_invitation
@@ -101,10 +101,12 @@ async def join(
     return Exit.DONE
 
 
-async def chat(settings: Settings, *, via: tuple[str, ...]) -> int:
+async def chat(settings: Settings, *, via: tuple[str, ...], repair: bool) -> int:
     """Reopen a room, or attach to the process that has it open."""
     home, screen = Home.at(settings.home), make_screen(settings)
     room = home.room(settings.room)
+    if repair:
+        await mend(home, room, screen)
     running = await connect_control(home, room)
     if running is None:
         async with open_node(home, room, via=via) as node:
@@ -119,12 +121,22 @@ async def chat(settings: Settings, *, via: tuple[str, ...]) -> int:
     return Exit.DONE
 
 
-async def up(settings: Settings, *, via: tuple[str, ...]) -> int:
+async def up(settings: Settings, *, via: tuple[str, ...], repair: bool) -> int:
     """Run the node and show what happens, until a signal."""
     home, screen = Home.at(settings.home), make_screen(settings)
-    async with open_node(home, home.room(settings.room), via=via) as node:
+    room = home.room(settings.room)
+    if repair:
+        await mend(home, room, screen)
+    async with open_node(home, room, via=via) as node:
         await converse(node, screen, None, timeout=None)
     return Exit.DONE
+
+
+async def mend(home: Home, room: RoomConfig, screen: Screen) -> None:
+    """Make a damaged room openable again, and say what was found and done."""
+    from node.repair import repair
+
+    await screen.notice((await trio.to_thread.run_sync(repair, home, room)).told())
 
 
 def login_name() -> str:

@@ -1,10 +1,10 @@
 """The running node: opens a room or joins one, serves it until the block ends, and leaves nothing behind."""
 
 import logging
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -13,7 +13,6 @@ from nacl.signing import SigningKey
 
 from chain.control import MAX_NICK
 from chain.effects import Arrived, Input
-from chain.errors import StoreError
 from chain.ids import MemberId
 from node.admission import introduction
 from node.api import MemberView
@@ -23,8 +22,7 @@ from node.config import Home, RoomConfig
 from node.connect import rendezvous
 from node.control import serve_control
 from node.create import check_name, checked_carriers, create_room, read_invitation
-from node.disk import create_store, identity_of, in_words, open_store, vote_key_of
-from node.errors import NotAMember, Unreachable
+from node.errors import Unreachable
 from node.events import (
     AdmittedEvent,
     AnyEvent,
@@ -35,10 +33,10 @@ from node.events import (
     StatusEvent,
 )
 from node.failure import one_error
-from node.joining import Admitted, Newcomer
-from node.keys import create_key, load_or_create_key
+from node.joining import Newcomer
 from node.lock import room_lock
 from node.mesh import Line, Mesh
+from node.opening import Belongings, begin_store, find_belongings, settings_from
 from node.seat import Seat
 from node.succession import predecessor
 from node.webrtc import Rtc, open_rtc
@@ -50,7 +48,6 @@ from signaling.lobby import Lobby, LobbyProfile, LobbySession, keep_session
 from signaling.refusal import Reason
 
 if TYPE_CHECKING:
-    from chain.control import Genesis
     from chain.store import Store
 
 __all__ = ["Node", "create_room", "open_node", "read_invitation"]
@@ -251,12 +248,11 @@ class Node:
         with trio.CancelScope() as scope:
             async with AsyncExitStack() as stack:
                 stack.enter_context(room_lock(self._home, self._fingerprint))
-                identity = self._load_identity()
                 stack.push_async_callback(self._close_seat)
-                store = await self._find_store(identity)
-                vote, fresh = self._load_vote_key(may_create=store is None)
-                if store is not None:
-                    await self._sit_down(store, identity=identity, vote=vote, restarted=True)
+                mine = await self._find_belongings()
+                identity, vote = mine.identity, mine.vote
+                if mine.store is not None:
+                    await self._sit_down(mine.store, identity=identity, vote=vote, restarted=not mine.fresh)
                 carriers = [carrier_from_spec(spec, faults=self.faults) for spec in self._via]
                 stack.push_async_callback(_close_carriers, carriers)
                 rtc = await stack.enter_async_context(
@@ -266,6 +262,7 @@ class Node:
                 links = trio.open_memory_channel(0)
                 if self._seat is None:
                     assert self._invitation is not None
+                    self._nick = self._nick or (self._config.nick if self._config is not None else "")
                     self._newcomer = Newcomer(
                         invitation=self._invitation,
                         nick=self._nick,
@@ -278,7 +275,7 @@ class Node:
                     )
                 async with trio.open_nursery() as nursery:
                     await nursery.start(serve_control, self, self._home.socket_file(self._fingerprint))
-                    nursery.start_soon(self._live, identity, vote, not fresh)
+                    nursery.start_soon(self._live, identity, vote, not mine.fresh)
                     nursery.start_soon(self._mesh.run, links[1])
                     nursery.start_soon(self._meet, rtc, carriers, identity, links[0])
                     nursery.start_soon(self._show, carriers, identity)
@@ -312,7 +309,9 @@ class Node:
         heard: tuple[Arrived, ...] = ()
         if self._newcomer is not None:
             admitted = await self._newcomer.run()
-            store = await self._begin_store(admitted, MemberId(bytes(identity.verify_key)))
+            me = MemberId(bytes(identity.verify_key))
+            self._config = settings_from(admitted.genesis, nick=self._nick, via=self._via)
+            store = await trio.to_thread.run_sync(partial(begin_store, self._home, admitted, me=me))
             await self._sit_down(store, identity=identity, vote=vote, restarted=used_before)
             self._arrive()
             heard = admitted.heard
@@ -350,59 +349,19 @@ class Node:
 
     # keys and store
 
-    def _load_identity(self) -> SigningKey:
-        if self._invitation is not None:
-            return load_or_create_key(self._home.identity_file, purpose="identity")
-        return identity_of(self._home)
-
-    def _load_vote_key(self, *, may_create: bool) -> tuple[SigningKey, bool]:
-        """The key, and whether it was made just now and has signed nothing yet."""
-        path = self._home.vote_file(self._fingerprint)
-        if may_create and not path.exists():
-            return create_key(path, purpose="vote"), True
-        return vote_key_of(self._home, self._fingerprint), False
-
-    async def _find_store(self, identity: SigningKey) -> "Store | None":
-        """The room's store; None for a newcomer, also one killed before its first epoch was in it."""
-        if self._config is None and not self._home.store_file(self._fingerprint).exists():
-            return None
-        store = await trio.to_thread.run_sync(open_store, self._home, self._fingerprint)
-        me, tip = MemberId(bytes(identity.verify_key)), store.snapshot().tip
-        if self._config is None:
-            if tip.committee.place(me) is None:
-                store.close()
-                return None
-            self._config = self._settings_from(store.genesis)
-        elif tip.committee.place(me) is None:
-            store.close()
-            raise NotAMember(self._config.name)
-        return store
-
-    async def _begin_store(self, admitted: Admitted, me: MemberId) -> "Store":
-        def begin() -> "Store":
-            if self._home.store_file(self._fingerprint).exists():
-                store = open_store(self._home, self._fingerprint)
-            else:
-                store = create_store(self._home, admitted.genesis, me=me)
-            try:
-                store.apply(admitted.epochs)
-            except StoreError as error:
-                store.close()
-                raise in_words(error) from error
-            return store
-
-        self._config = self._settings_from(admitted.genesis)
-        return await trio.to_thread.run_sync(begin)
-
-    def _settings_from(self, genesis: "Genesis") -> RoomConfig:
-        return RoomConfig(
-            name=genesis.name,
-            fingerprint=self._fingerprint,
-            nick=self._nick,
-            via=self._via,
-            rule=genesis.rule.value,
-            created=time.time_ns() // 1_000_000,
+    async def _find_belongings(self) -> Belongings:
+        found = await trio.to_thread.run_sync(
+            partial(
+                find_belongings,
+                self._home,
+                self._fingerprint,
+                config=self._config,
+                invited=self._invitation is not None,
+            )
         )
+        if found.store is not None and self._config is None:
+            self._config = settings_from(found.store.genesis, nick=self._nick, via=self._via)
+        return found
 
     async def _sit_down(
         self, store: "Store", *, identity: SigningKey, vote: SigningKey, restarted: bool

@@ -187,9 +187,12 @@ class Seat:
         return self._nicks.get(member) or member.hex()[:8]
 
     def admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool | Reason:
-        """Whether to answer this offer: also a former member's, who may not know yet that it is one."""
+        """Whether to answer this offer: also a former member's, who may not know yet that it is one.
+
+        While our own record does not reach to where we came in, anybody may bring what is missing.
+        """
         admitted = self._admission.admits(sender, shown, offer_hash)
-        if admitted is False and MemberId(sender) in self._former:
+        if admitted is False and (MemberId(sender) in self._former or not self.is_member(self.me)):
             return self._mesh.guests() < MAX_GUESTS // 2
         return admitted
 

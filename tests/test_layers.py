@@ -20,7 +20,7 @@ MAY_IMPORT = {
 }
 NODE_PUBLIC = {
     "node.api", "node.config", "node.control", "node.errors", "node.events", "node.keys", "node.node",
-    "node.offline",
+    "node.offline", "node.repair", "node.succession", "node.verdict",
 }  # fmt: skip
 IMPURE = {
     "asyncio", "datetime", "logging", "multiprocessing", "queue", "random", "secrets", "socket", "subprocess",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from console.children import family
-from tests.e2e.homes import PATIENCE, Homes, one_log
+from tests.e2e.homes import NAMES, PATIENCE, Homes, one_log
 
 
 async def test_a_member_that_is_gone_is_removed_by_a_quorum_of_the_others(
@@ -35,7 +35,9 @@ async def test_a_member_that_is_gone_is_removed_by_a_quorum_of_the_others(
         await homes.everyone_sees({"three of us"})
 
 
-async def test_a_member_that_is_removed_while_it_is_there_hears_so_and_ends(tmp_path: Path) -> None:
+async def test_a_member_that_is_removed_while_it_is_there_hears_so_and_may_be_invited_anew(
+    tmp_path: Path,
+) -> None:
     async with family() as children:
         homes = Homes(children, tmp_path)
         await homes.grow(4)
@@ -60,6 +62,19 @@ async def test_a_member_that_is_removed_while_it_is_there_hears_so_and_ends(tmp_
         assert [event["text"] for event in log] == ["I said this"]
         code, (verdict,), _ = await homes.run("dee", "verify", "--store")
         assert (code, verdict["ok"]) == (0, True)
+
+        await homes.nodes["bob"].say("without dee")
+        await homes.everyone_sees({"without dee"})
+        node = await homes.start("dee", "join", await homes.invite(), "--as", "dora")
+        await node.wait_for("admitted", within=PATIENCE, where=lambda event: event["nick"] == "dora")
+        await node.say("back under a new name")
+        await homes.everyone_sees({"back under a new name"})
+        log = await one_log(homes, NAMES)
+        assert [(event["nick"], event["text"]) for event in log] == [
+            ("dee", "I said this"),
+            ("bob", "without dee"),
+            ("dora", "back under a new name"),
+        ]
 
 
 async def test_the_last_one_has_nobody_to_leave_to(tmp_path: Path) -> None:

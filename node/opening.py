@@ -1,0 +1,119 @@
+"""What a node finds of its room on disk: its keys and the store, or what a newcomer begins with."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nacl.signing import SigningKey
+
+from chain.errors import StoreError
+from chain.ids import MemberId
+from node.config import Home, RoomConfig
+from node.disk import create_store, identity_of, in_words, open_store, vote_key_of
+from node.errors import NotAMember
+from node.keys import create_key, load_or_create_key, set_aside
+
+if TYPE_CHECKING:
+    from chain.control import Genesis
+    from chain.store import Store
+    from node.joining import Admitted
+
+_RETIRED = "retired-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belongings:
+    """All that is here of one room; `store` is None for a newcomer, who may have been a member before."""
+
+    identity: SigningKey
+    vote: SigningKey
+    fresh: bool
+    """The vote key was made just now and has signed nothing yet."""
+    store: "Store | None"
+
+
+def find_belongings(home: Home, fingerprint: str, *, config: RoomConfig | None, invited: bool) -> Belongings:
+    """Open what is here. Blocking; the caller holds the room's lock.
+
+    Without `config` the room is new here. NotAMember for who was removed and has no new invitation; NodeError
+    for what cannot be opened.
+    """
+    identity = load_or_create_key(home.identity_file, purpose="identity") if invited else identity_of(home)
+    me = MemberId(bytes(identity.verify_key))
+    store: Store | None = None
+    if config is not None or home.store_file(fingerprint).exists():
+        store = open_store(home, fingerprint)
+    if store is not None:
+        try:
+            removed, tip = _was_removed(store, me), store.snapshot().tip
+            is_member = tip.committee.place(me) is not None
+        except BaseException:
+            store.close()
+            raise
+        if removed or (config is None and not is_member):
+            store.close()
+            if removed and not invited:
+                assert config is not None
+                raise NotAMember(config.name)
+            if removed and bytes(vote_key_of(home, fingerprint).verify_key) in tip.spent:
+                retire_vote_key(home, fingerprint)  # the room takes each key once
+            store = None
+    vote_file = home.vote_file(fingerprint)
+    if (store is None or _retired(home, fingerprint)) and not vote_file.exists():
+        return Belongings(
+            identity=identity, vote=create_key(vote_file, purpose="vote"), fresh=True, store=store
+        )
+    return Belongings(identity=identity, vote=vote_key_of(home, fingerprint), fresh=False, store=store)
+
+
+def retire_vote_key(home: Home, fingerprint: str) -> None:
+    """Put the room's vote key where nothing signs with it any more; without one nothing happens."""
+    path = home.vote_file(fingerprint)
+    if path.exists():
+        number = len(_retired(home, fingerprint)) + 1
+        set_aside(path, directory=home.room_directory(fingerprint) / f"{_RETIRED}{number}")
+
+
+def _retired(home: Home, fingerprint: str) -> list[str]:
+    return [each.name for each in home.room_directory(fingerprint).glob(f"{_RETIRED}*")]
+
+
+def _was_removed(store: "Store", me: MemberId) -> bool:
+    """Whether we were a member by this record, and are none now."""
+    epoch, more = 0, True
+    was = now = store.genesis.founder == me
+    while more:
+        finals = store.finals_from(epoch, limit=1 << 20)
+        for final in finals.finals:
+            after = final.block.next_committee
+            now = after is not None and after.place(me) is not None
+            was = was or now
+        epoch, more = epoch + len(finals.finals), finals.more
+    return was and not now
+
+
+def begin_store(home: Home, admitted: "Admitted", *, me: MemberId) -> "Store":
+    """The store of somebody who was just let in: a new one, or the one from when it was a member before."""
+    fingerprint = admitted.genesis.room_id().hex()
+    if home.store_file(fingerprint).exists():
+        store = open_store(home, fingerprint)
+    else:
+        store = create_store(home, admitted.genesis, me=me)
+    try:
+        store.apply(admitted.epochs)
+    except StoreError as error:
+        store.close()
+        raise in_words(error) from error
+    return store
+
+
+def settings_from(genesis: "Genesis", *, nick: str, via: tuple[str, ...]) -> RoomConfig:
+    """What a newcomer's home remembers of the room."""
+    return RoomConfig(
+        name=genesis.name,
+        fingerprint=genesis.room_id().hex(),
+        nick=nick,
+        via=via,
+        rule=genesis.rule.value,
+        created=time.time_ns() // 1_000_000,
+    )
