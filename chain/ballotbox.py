@@ -6,6 +6,7 @@ from chain.block import Block, Certificate
 from chain.codec import Record
 from chain.effects import FaultKind
 from chain.epoch import Epoch
+from chain.evidence import BrokenPromise, TwoVotes, breaks_promise, statement
 from chain.ids import BlockId, MemberId
 from chain.message import Precommit, Prevote, Propose, RoundChange, Vote
 
@@ -77,12 +78,31 @@ class BallotBox:
             return False
         if known is not None:
             if known.preimage(self.epoch.room) != vote.preimage(self.epoch.room):
-                kind = f"two {type(vote).__name__.lower()}s in one round"
-                self.epoch.out.evidence(self.epoch.identity(vote.signer), kind, known, vote)
+                room = self.epoch.room
+                self.epoch.out.accuse(TwoVotes(statement(known, room=room), statement(vote, room=room)))
             return False
+        self._compare_promises(vote)
         self._make_room(vote)
         self.put(vote)
         return True
+
+    def _compare_promises(self, vote: Vote) -> None:
+        """Whether a signer's precommits and what it asked for in a later round contradict each other."""
+        asked, precommits = self.round_changes.get(vote.signer), self._precommits_of(vote.signer)
+        match vote:
+            case RoundChange():
+                asked = vote
+            case Precommit():
+                precommits = [vote]
+            case _:
+                return
+        for precommit in precommits:
+            if asked is not None and breaks_promise(precommit, asked):
+                self.epoch.out.accuse(BrokenPromise(precommit, asked.without_polka()))
+                return
+
+    def _precommits_of(self, signer: int) -> list[Precommit]:
+        return [votes[signer] for votes in self.precommits.values() if signer in votes]
 
     def _known(self, vote: Vote) -> Vote | None:
         """What we hold of this signer at this very position."""
@@ -175,7 +195,7 @@ class BallotBox:
     def polka_at(self, round_: int) -> tuple[BlockId, tuple[Prevote, ...]] | None:
         """The block that a quorum prevoted in this round."""
         votes = self.prevotes.get(round_, {})
-        for block in {vote.block for vote in votes.values()}:
+        for block in sorted({vote.block for vote in votes.values()}):
             backing = sorted((v for v in votes.values() if v.block == block), key=lambda v: v.signer)
             if len(backing) >= self.epoch.committee.quorum:
                 return block, tuple(backing)

@@ -15,6 +15,8 @@ from chain.ids import BlockId, Hash, MemberId, RoomId, Signature, SlotId
 SLOT_BODIES = 32
 SLOT_BODY_BYTES = 64 * 1024
 SLOT_CONTROL = 16
+SLOT_CONTROL_BYTES = 24 * 1024
+"""So much of a header we fill with control items, unless one alone is larger; a piece of evidence fits."""
 SLOT_HEADER_BYTES = 32 * 1024
 """A header with its control items; two of them and their envelope stay far below one message's limit."""
 SALT_SIZE = 32
@@ -64,29 +66,42 @@ class Slot(Record, frozen=True):
     signature: Signature
 
     def id(self, room: RoomId) -> SlotId:
-        """The hash of the header; the signature is over this hash and not part of it."""
-        return SlotId(tagged_hash("slot", room=room, epoch=self.epoch, payload=self._header()))
+        """The hash of the header's stub; the signature is over this hash and not part of it."""
+        return self.stub(room).id(room)
 
-    def _header(self) -> bytes:
-        return encode(
-            (
-                self.epoch,
-                self.lane,
-                self.seq,
-                self.prev,
-                self.deps,
-                self.control,
-                self.commitments,
-                self.claimed_time,
-            )
-        )
+    def stub(self, room: RoomId) -> "SlotStub":
+        """The header with its long part replaced by a hash."""
+        rest = encode((self.deps, self.control, self.commitments, self.claimed_time))
+        contents = tagged_hash("slot-contents", room=room, epoch=self.epoch, payload=rest)
+        return SlotStub(self.epoch, self.lane, self.seq, self.prev, contents)
 
     def preimage(self, room: RoomId) -> bytes:
-        return preimage("slot-signature", room=room, epoch=self.epoch, payload=self.id(room))
+        return slot_preimage(self.id(room), room=room, epoch=self.epoch)
 
     @property
     def position(self) -> tuple[int, int]:
         return self.lane, self.seq
+
+
+def slot_preimage(slot_id: SlotId, *, room: RoomId, epoch: int) -> bytes:
+    """What the owner of a lane signs."""
+    return preimage("slot-signature", room=room, epoch=epoch, payload=slot_id)
+
+
+class SlotStub(Record, frozen=True):
+    """What names a slot: where it stands, what it follows, and the hash of what it says.
+
+    Evidence and chains of slots are made of these: about 80 bytes each, whatever the slot holds.
+    """
+
+    epoch: Counter
+    lane: Place
+    seq: Counter
+    prev: SlotId
+    contents: Hash
+
+    def id(self, room: RoomId) -> SlotId:
+        return SlotId(tagged_hash("slot", room=room, epoch=self.epoch, payload=encode(self)))
 
 
 class Leaf(Record, frozen=True):

@@ -6,17 +6,17 @@ time or for a leader. Cost: two network delays.
 
 from collections.abc import Iterator
 
-from chain.block import SLOT_BODY_BYTES, SLOT_HEADER_BYTES, Body, Dep, Head, Slot
+from chain.block import SLOT_BODY_BYTES, SLOT_HEADER_BYTES, Body, Dep, Head, Slot, SlotStub
 from chain.codec import encode
 from chain.control import Control
 from chain.effects import Delivered, FaultKind
 from chain.epoch import Epoch
+from chain.evidence import SignedStub, TwoAcks, TwoSlots, parting
 from chain.ids import MemberId, SlotId
 from chain.lane import WINDOW, Lane
 from chain.message import (
     UNSIGNED,
     Ack,
-    Equivocation,
     Message,
     PullSlot,
     SlotMessage,
@@ -133,7 +133,7 @@ class Broadcast:
             return False
         first_id, first = lane.first_seen.setdefault(slot.seq, (slot_id, slot))
         if first_id != slot_id:
-            self.freeze(lane, first, slot)
+            self._caught(lane, first, slot)
             if not (lane.is_named(slot_id) or self._parking.waits_for(slot_id)):
                 return False
         return self._take_in(KeepSlot(slot_id, slot, message.bodies), peer)
@@ -205,6 +205,8 @@ class Broadcast:
         self.epoch.out.keep(kept)
         if lane.extends(slot):
             lane.path.append(kept.id)
+        for acker in lane.acks:
+            self._compare_heads(lane, acker)
 
     def on_ack(self, ack: Ack, *, peer: MemberId) -> bool:
         """Record an ack of this epoch; true if it says something new."""
@@ -222,7 +224,7 @@ class Broadcast:
             self.epoch.out.fault(peer, FaultKind.WRONG_SIGNATURE, "an ack")
             return False
         if last is not None and last.ackseq == ack.ackseq and last != ack:
-            self.epoch.out.evidence(self.epoch.identity(ack.signer), "two acks of one number", last, ack)
+            self.epoch.out.accuse(TwoAcks(last, ack))
         if last is None or ack.ackseq > last.ackseq:
             self.last_ack[ack.signer] = ack
         news = False
@@ -234,41 +236,39 @@ class Broadcast:
             news |= new
             if gone is not None:
                 self._asked.pop(gone.id, None)
+            if new:
+                self._compare_heads(lane, ack.signer)
             self.pull(place, head, peer=peer)
         return news
 
-    def on_equivocation(self, message: Equivocation, *, peer: MemberId) -> bool:
-        """Two slots for one place: freeze the lane if they really are; true if that is news."""
-        first, second = message.first, message.second
-        if first.position != second.position or first.lane >= len(self.lanes):
-            self.epoch.out.fault(peer, FaultKind.INVALID, "evidence that shows nothing")
-            return False
-        lane = self.lanes[first.lane]
-        if lane.frozen is not None:
-            return False
-        room = self.epoch.room
-        genuine = first.id(room) != second.id(room) and all(
-            slot.epoch == self.epoch.number
-            and len(encode(slot)) <= SLOT_HEADER_BYTES
-            and self.epoch.owner_signed(slot)
-            for slot in (first, second)
-        )
-        if not genuine:
-            self.epoch.out.fault(peer, FaultKind.WRONG_SIGNATURE, "evidence that does not hold")
-            return False
-        self.freeze(lane, first, second)
-        return True
+    # Whoever is caught
 
-    def freeze(self, lane: Lane, first: Slot, second: Slot) -> None:
-        """The owner is a proven equivocator: never ack this lane again in this epoch, and tell everybody."""
-        if lane.frozen is not None:
-            return
-        lane.frozen = Equivocation(first, second)
-        out = self.epoch.out
-        out.evidence(self.epoch.identity(lane.place), "two slots for one place", first, second)
-        out.keep(Journal(f"frozen:{lane.place}", encode(lane.frozen)))
-        out.to_all(lane.frozen)
-        self._flood_certified(lane)
+    def _caught(self, lane: Lane, first: Slot, second: Slot) -> None:
+        """Two slots for one place."""
+        if lane.frozen is None:
+            room = self.epoch.room
+            pair = [SignedStub(slot.stub(room), slot.signature) for slot in (first, second)]
+            self.freeze(lane, self.epoch.out.accuse(TwoSlots(*pair)))
+
+    def _compare_heads(self, lane: Lane, acker: int) -> None:
+        """Whether somebody acked two branches of one lane, as far as the slots we hold can tell."""
+        heads = lane.acks[acker]
+        for index, one in enumerate(heads):
+            for other in heads[index + 1 :]:
+                evidence = parting(lane.place, one, other, self._stub)
+                if evidence is not None:
+                    self.epoch.out.accuse(evidence)
+                    return
+
+    def _stub(self, slot_id: SlotId) -> SlotStub | None:
+        held = self.slots.get(slot_id)
+        return held.slot.stub(self.epoch.room) if held is not None else None
+
+    def freeze(self, lane: Lane, evidence: bytes) -> None:
+        """The owner's key broke the protocol: never ack its lane again in this epoch."""
+        if lane.frozen is None:
+            lane.frozen = evidence
+            self._flood_certified(lane)
 
     # Fetching
 

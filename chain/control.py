@@ -16,7 +16,7 @@ from chain.ids import NO_ROOM, BlockId, Hash, MemberId, RoomId, Signature, SlotI
 MAX_GENESIS = 2048
 MAX_NICK = 32
 MAX_NAME = 64
-MAX_ACCUSED = 8192
+MAX_EVIDENCE = 16 * 1024
 
 Nick = Annotated[str, msgspec.Meta(max_length=MAX_NICK)]
 
@@ -238,10 +238,9 @@ class Approve(Record, frozen=True, tag=4):
 
 
 class Accuse(Record, frozen=True, tag=5):
-    """Evidence: two signed things that no honest member signs both of, as encoded messages."""
+    """Evidence that a vote key signed what no honest member signs (see evidence.py), encoded."""
 
-    first: Annotated[bytes, msgspec.Meta(max_length=MAX_ACCUSED)]
-    second: Annotated[bytes, msgspec.Meta(max_length=MAX_ACCUSED)]
+    evidence: Annotated[bytes, msgspec.Meta(max_length=MAX_EVIDENCE)]
 
 
 Motion = Admit | Remove | Rekey

@@ -3,11 +3,13 @@
 Volatile by design: what lapses with an epoch is moved again, what a restart loses is asked again.
 """
 
-from chain.block import Slot
+from chain.block import SLOT_CONTROL, SLOT_CONTROL_BYTES, Slot
+from chain.codec import encode
 from chain.control import AdmissionRule, Admit, Approve, Control, Motion, Rekey, Remove, Request
+from chain.court import Court
 from chain.crypto import Verifier
 from chain.effects import Asks
-from chain.ids import MemberId, SlotId
+from chain.ids import MemberId, SlotId, VoteKey
 from chain.ledger import Tip
 from chain.membership import Ballot, MotionId, alike, motion_is_valid
 from chain.message import JoinRequest, Refusal
@@ -24,7 +26,9 @@ def target_of(motion: Motion) -> MemberId:
 class Desk:
     """The membership business of one replica."""
 
-    def __init__(self, *, rule: AdmissionRule, verify: Verifier, out: Outbox, me: MemberId) -> None:
+    def __init__(
+        self, *, rule: AdmissionRule, verify: Verifier, out: Outbox, me: MemberId, court: Court
+    ) -> None:
         self._rule = rule
         self._verify = verify
         self._out = out
@@ -37,10 +41,21 @@ class Desk:
         """Whom each linked member told us of."""
         self._wants: dict[MemberId, Motion] = {}
         self._to_move: list[Control] = []
+        self._court = court
+        self._accused: set[VoteKey] = set()
+        """Whom slots of this epoch accuse already."""
+        self._proposed: dict[MemberId, VoteKey] = {}
+        """Whose removal we propose for what this vote key signed."""
 
-    def take_control(self, limit: int) -> tuple[Control, ...]:
-        """The control items for our next slot."""
-        taken, self._to_move = self._to_move[:limit], self._to_move[limit:]
+    def take_control(self) -> tuple[Control, ...]:
+        """The control items for our next slot, as many as fit into its header."""
+        taken: list[Control] = []
+        size = 0
+        while self._to_move and len(taken) < SLOT_CONTROL:
+            size += len(encode(self._to_move[0]))
+            if taken and size > SLOT_CONTROL_BYTES:
+                break
+            taken.append(self._to_move.pop(0))
         return tuple(taken)
 
     @property
@@ -146,6 +161,42 @@ class Desk:
             backers.add(self._me)
             self._to_move.append(Approve(*named))
 
+    # Accusations
+
+    def accuse(self, *, tip: Tip) -> None:
+        """Have the evidence against members ordered that nobody put into a slot yet; propose their removal.
+
+        For who catches a member, and for all who know of it and see, in a new epoch or after a restart,
+        that it is still not in the record.
+        """
+        for member in tip.committee.members:
+            key = member.vote_key
+            accusation = self._court.convicted.get(key)
+            if (
+                accusation is None
+                or key in self._court.ordered | self._accused
+                or member.identity == self._me
+            ):
+                continue
+            self._accused.add(key)
+            self._to_move.append(accusation)
+            if member.identity not in self._wants:
+                self._proposed[member.identity] = key
+                self.want(Remove(member.identity), tip=tip)
+
+    def note_accused(self, key: VoteKey) -> None:
+        """A slot of this epoch holds evidence against this vote key."""
+        self._accused.add(key)
+
+    def _withdraw_proposals(self, tip: Tip) -> None:
+        """Who came back with another vote key is not proposed for removal any more."""
+        keys = {member.identity: member.vote_key for member in tip.committee.members}
+        for member, key in list(self._proposed.items()):
+            if keys.get(member) != key:
+                del self._proposed[member]
+                if isinstance(self._wants.get(member), Remove):
+                    del self._wants[member]
+
     def recall(self, ballot: Ballot) -> None:
         """After a restart: the motions that were ordered in this epoch, and who was for them."""
         for named, (motion, backers) in ballot.motions.items():
@@ -193,6 +244,8 @@ class Desk:
         """Every motion of the old epoch lapsed; move again what is still wanted and can be."""
         self.motions.clear()
         self._to_move.clear()
+        self._accused.clear()
+        self._withdraw_proposals(tip)
         for peer in list(self.guests):
             if tip.committee.place(peer) is not None:
                 del self.guests[peer]
@@ -202,6 +255,7 @@ class Desk:
             elif self._may_move(motion):
                 self._to_move.append(motion)
         self._passed_on.clear()
+        self.accuse(tip=tip)
         for request in self.guests.values():
             self._out.to_all(JoinRequest(request))
             self._announce(request, tip)

@@ -10,6 +10,7 @@ from chain.cuts import slots_of, vouches_for
 from chain.effects import FaultKind
 from chain.epoch import Epoch
 from chain.errors import InvalidBlockError
+from chain.evidence import highest_lock
 from chain.ids import BlockId, SlotId
 from chain.ledger import Extension, Tip, extend
 from chain.linearize import LaneSlots
@@ -32,6 +33,9 @@ class Binding:
     valid: bool
     block: BlockId | None = None
     """The block it must propose again; None: a fresh one."""
+
+    def allows(self, block: BlockId) -> bool:
+        return self.valid and self.block in (None, block)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +127,6 @@ def derive(tip: Tip, block: Block, slots: LaneSlots, *, epoch: Epoch) -> Extensi
         return extend(tip, cut=block.cut, leader=block.leader, slots=slots, verify=epoch.verify)
     except InvalidBlockError:
         return None
-
-
-def highest_lock(votes: tuple[RoundChange, ...]) -> tuple[int, BlockId] | None:
-    """The highest polka that some of these round-changes name."""
-    return max((vote.lock for vote in votes if vote.lock is not None), default=None)
 
 
 def justification_of(votes: list[RoundChange]) -> tuple[RoundChange, ...]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from chain.block import Head, Slot
 from chain.ids import SlotId
-from chain.message import Ack, Equivocation
+from chain.message import Ack
 from chain.records import KeepSlot
 
 WINDOW = 64
@@ -22,7 +22,8 @@ class Lane:
     path: list[SlotId] = field(default_factory=list)
     acked_seq: int = 0
     """How far our own acks go on `path`."""
-    frozen: Equivocation | None = None
+    frozen: bytes | None = None
+    """Evidence that the owner's key broke the protocol: nothing more of this lane is acked in this epoch."""
     first_seen: dict[int, tuple[SlotId, Slot]] = field(default_factory=dict)
     held_at: dict[int, list[SlotId]] = field(default_factory=dict)
     acks: dict[int, list[tuple[Head, Ack]]] = field(default_factory=dict)

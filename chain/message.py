@@ -11,7 +11,7 @@ import msgspec
 from chain.block import Block, Body, Certificate, Counter, Head, Place, Slot, checkpoint_text
 from chain.codec import Record, decode, encode
 from chain.committee import MAX_MEMBERS
-from chain.control import Request
+from chain.control import MAX_EVIDENCE, Request
 from chain.crypto import Signer, preimage, tagged_hash
 from chain.errors import MalformedError
 from chain.ids import BlockId, Hash, MemberId, RoomId, Signature, SlotId
@@ -21,6 +21,9 @@ WIRE_VERSION = 1
 MAX_ENVELOPE = 1024 * 1024
 ENVELOPE_TARGET = 256 * 1024
 """An envelope is closed when it would grow beyond this; one message may be larger."""
+
+MAX_GROUNDS = 4
+"""So many rounds of one height are kept with its block."""
 
 _PerMember = msgspec.Meta(max_length=MAX_MEMBERS)
 Round = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
@@ -109,14 +112,34 @@ class Propose(Record, frozen=True, tag=6):
     signature: Signature
 
     def preimage(self, room: RoomId) -> bytes:
-        core = (
+        return self.stub(room).preimage(room)
+
+    def stub(self, room: RoomId) -> "ProposeStub":
+        """The proposal with its block and its justification named by their hashes."""
+        return ProposeStub(
             self.epoch,
             self.height,
             self.round,
             self.signer,
             self.block.id(room),
             justification_digest(self.justification, room=room, epoch=self.epoch),
+            self.signature,
         )
+
+
+class ProposeStub(Record, frozen=True, tag=18):
+    """What the leader of a round signs; evidence is made of these."""
+
+    epoch: Counter
+    height: Counter
+    round: Round
+    signer: Place
+    block: BlockId
+    justification: Hash
+    signature: Signature
+
+    def preimage(self, room: RoomId) -> bytes:
+        core = (self.epoch, self.height, self.round, self.signer, self.block, self.justification)
         return preimage("propose", room=room, epoch=self.epoch, payload=encode(core))
 
 
@@ -220,18 +243,31 @@ class PullRange(Record, frozen=True, tag=11):
     height: Counter
 
 
+class Grounds(Record, frozen=True):
+    """Why a quorum prevoted a block in a round after the first: what its proposal was justified by.
+
+    Kept with a block that took several rounds: should a quorum ever sign another block at its height,
+    these show who broke which rule.
+    """
+
+    round: Round
+    block: BlockId
+    justification: Annotated[tuple[RoundChange, ...], _PerMember]
+    prevotes: Annotated[tuple[Prevote, ...], _PerMember]
+
+
 class Committed(Record, frozen=True, tag=12):
     """A block with its certificate; in an answer to PullRange its slots follow."""
 
     block: Block
     certificate: Certificate
+    grounds: Annotated[tuple[Grounds, ...], msgspec.Meta(max_length=MAX_GROUNDS)] = ()
 
 
-class Equivocation(Record, frozen=True, tag=13):
-    """Two slots one owner signed for one place: evidence, and the reason to freeze the lane."""
+class Accusation(Record, frozen=True, tag=13):
+    """Evidence against a member (see evidence.py), encoded: the reason to mute it."""
 
-    first: Slot
-    second: Slot
+    evidence: Annotated[bytes, msgspec.Meta(max_length=MAX_EVIDENCE)]
 
 
 class JoinRequest(Record, frozen=True, tag=14):
@@ -282,7 +318,7 @@ Message = (
     | BlockMessage
     | PullRange
     | Committed
-    | Equivocation
+    | Accusation
     | JoinRequest
     | PullFinals
     | Finals

@@ -12,13 +12,16 @@ from chain.broadcast import Broadcast
 from chain.cuts import heads_to_propose, slots_of
 from chain.effects import FaultKind
 from chain.epoch import Epoch
-from chain.ids import BlockId, MemberId
-from chain.judgement import Judge, Verdict, derive, highest_lock, justification_of
+from chain.evidence import Justification, Unjustified, allows, bare, highest_lock
+from chain.ids import BlockId, Hash, MemberId
+from chain.judgement import Judge, Verdict, derive, justification_of
 from chain.ledger import Extension, Tip, extend
 from chain.message import (
+    MAX_GROUNDS,
     UNSIGNED,
     BlockMessage,
     Committed,
+    Grounds,
     Precommit,
     Prevote,
     Propose,
@@ -31,6 +34,7 @@ from chain.ownvotes import OwnVotes
 
 BACKOFF_CAP = 5
 KNOWN_BLOCKS = 64
+UNJUSTIFIED_KNOWN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class Ordering:
         """A certified block that does not follow from ours."""
         self._armed_at: float | None = None
         self._asked_blocks: set[tuple[MemberId, BlockId]] = set()
+        self._unjustified: dict[tuple[int, BlockId, Hash], Justification] = {}
+        """Proposals of this height that their own justification does not allow, with it."""
 
     @property
     def round(self) -> int:
@@ -96,7 +102,10 @@ class Ordering:
         """Take in a vote; true if it is valid, new and worth relaying."""
         if isinstance(vote, Propose):
             return self._on_propose(vote, peer=peer, now=now)
-        return self.box.add(vote, peer=peer)
+        news = self.box.add(vote, peer=peer)
+        if news and isinstance(vote, Prevote):
+            self._compare_with_unjustified(vote)
+        return news
 
     def _on_propose(self, proposal: Propose, *, peer: MemberId, now: float) -> bool:
         if proposal.signer != self.tip.leader_of(proposal.round):
@@ -104,15 +113,44 @@ class Ordering:
             return False
         if proposal.round < self.round or self.box.proposals.get(proposal.round) == proposal:
             return False
-        # A round-change's polka is not under the proposal's signature: who hands it on may strip it.
-        if self.epoch.signature_holds(proposal) and not self._judge.binding(proposal).valid:
-            self.epoch.out.fault(peer, FaultKind.LYING, "a proposal whose justification does not hold")
-            return False
+        if self.epoch.signature_holds(proposal):
+            binding = self._judge.binding(proposal)
+            if not binding.allows(proposal.block.id(self.epoch.room)):
+                self._note_unjustified(proposal)
+            # A round-change's polka is not under the proposal's signature: who hands it on may strip it.
+            if not binding.valid:
+                self.epoch.out.fault(peer, FaultKind.LYING, "a proposal whose justification does not hold")
+                return False
         if not self.box.add(proposal, peer=peer):
             return False
         self._arrived[proposal.round] = now
         self._learn(proposal.block)
         return True
+
+    def _note_unjustified(self, proposal: Propose) -> None:
+        """Evidence against who made it, if its signed part shows that; and against whoever prevotes it."""
+        stub, justification = proposal.stub(self.epoch.room), bare(proposal.justification)
+        named = stub.round, stub.block, stub.justification
+        if named in self._unjustified or len(self._unjustified) >= UNJUSTIFIED_KNOWN:
+            return
+        if allows(
+            justification,
+            vote=stub,
+            block=stub.block,
+            room=self.epoch.room,
+            committee=self.epoch.committee,
+            verify=self.epoch.verify,
+        ):
+            return  # only what is attached to it is wrong
+        self._unjustified[named] = justification
+        self.epoch.out.accuse(Unjustified(stub, justification))
+        for prevote in self.box.prevotes.get(proposal.round, {}).values():
+            self._compare_with_unjustified(prevote)
+
+    def _compare_with_unjustified(self, prevote: Prevote) -> None:
+        named = prevote.round, prevote.block, prevote.justification
+        if named in self._unjustified:
+            self.epoch.out.accuse(Unjustified(prevote, self._unjustified[named]))
 
     def on_block(self, message: BlockMessage) -> None:
         """A block we asked for; only one that votes name is kept."""
@@ -124,6 +162,9 @@ class Ordering:
         if not self.epoch.is_certified(message):
             self.epoch.out.fault(peer, FaultKind.LYING, "a block without a valid certificate")
             return False
+        if message.block.prev != self.tip.block:
+            self.forked = message  # a quorum built on another block than the one we hold
+            return True
         self._decided = message.block, message.certificate
         self._deciders.add(peer)
         return True
@@ -326,6 +367,8 @@ class Ordering:
         if self.polka is None or self.polka.round < self.round:
             self.polka = Polka(block, prevotes)
             self.own.keep_polka(self.polka)
+        elif self.polka.lock != (self.round, block_id):
+            return False  # two polkas in one round: more lie than we can bear, and we keep our promise
         if self.own.precommitted >= self.round or self.own.asked > self.round:
             return False
         me, _ = self.epoch.signer
@@ -341,6 +384,20 @@ class Ordering:
         )
         self.box.put(self.own.cast(vote))
         return True
+
+    def grounds(self) -> tuple[Grounds, ...]:
+        """What the proposals of later rounds, as far as they had a polka, were justified by."""
+        found = []
+        for round_, proposal in sorted(self.box.proposals.items()):
+            stub = proposal.stub(self.epoch.room)
+            prevotes = tuple(
+                vote
+                for _, vote in sorted(self.box.prevotes.get(round_, {}).items())
+                if (vote.block, vote.justification) == (stub.block, stub.justification)
+            )
+            if round_ > 0 and len(prevotes) >= self.epoch.committee.quorum:
+                found.append(Grounds(round_, stub.block, bare(proposal.justification), prevotes))
+        return tuple(found[:MAX_GROUNDS])
 
     # Others' questions, and restart
 

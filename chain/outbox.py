@@ -4,10 +4,11 @@ Whatever the order in which rules ran, `flush` puts the durable transaction firs
 """
 
 from chain.codec import encode
-from chain.effects import Effect, EvidenceFound, Fault, FaultKind, Persist, Send
+from chain.effects import Effect, Fault, FaultKind, Persist, Send
+from chain.evidence import Evidence
 from chain.ids import MemberId
 from chain.message import Message, pack
-from chain.records import KeepEvidence, Record
+from chain.records import Record
 
 
 class Outbox:
@@ -19,7 +20,8 @@ class Outbox:
         self._records: list[Record] = []
         self._messages: dict[MemberId, list[Message]] = {}
         self._notices: list[Effect] = []
-        self._accused: set[tuple[MemberId, str]] = set()
+        self.accused: list[bytes] = []
+        """Evidence that came up in this tick and is still to be judged."""
 
     def keep(self, record: Record) -> None:
         self._records.append(record)
@@ -43,12 +45,16 @@ class Outbox:
     def fault(self, peer: MemberId, kind: FaultKind, detail: str) -> None:
         self._notices.append(Fault(peer, kind, detail))
 
-    def evidence(self, member: MemberId, kind: str, first: object, second: object) -> None:
-        """Record, once a member and kind, two signed things that contradict each other."""
-        if (member, kind) not in self._accused:
-            self._accused.add((member, kind))
-            self._records.append(KeepEvidence(member, kind, encode(first), encode(second)))
-            self._notices.append(EvidenceFound(member, kind))
+    def accuse(self, evidence: Evidence) -> bytes:
+        """Two things that contradict each other came up; its encoding, which is judged within this tick."""
+        data = encode(evidence)
+        if data not in self.accused:
+            self.accused.append(data)
+        return data
+
+    def take_accused(self) -> list[bytes]:
+        taken, self.accused = self.accused, []
+        return taken
 
     def unsend(self, peer: MemberId) -> None:
         """The link is gone: what was meant for it is not sent."""

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from chain.block import Block, Body, Certificate, Leaf, Slot
-from chain.ids import BlockId, Hash, SlotId
+from chain.committee import Committee
+from chain.ids import BlockId, Hash, MemberId, SlotId, VoteKey
 from chain.ledger import Tip
+from chain.message import Committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,22 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class KeepEvidence:
-    """Two encoded messages that no honest member signs both of."""
+    """Something signed with a vote key that no honest member signs; zeroes where no one key is shown."""
 
-    member: bytes
+    member: MemberId
+    vote_key: VoteKey
     kind: str
-    first: bytes
-    second: bytes
+    evidence: bytes
+
+
+FOR_GOOD = ("stopped:", "grounds:", "accused:")
+"""Journal entries that outlive heights and epochs: keys that stopped, why blocks took several rounds, and
+whose evidence is ordered."""
+
+
+def grounds_key(height: int) -> str:
+    """Where the journal keeps for good what the proposals of this height were justified by."""
+    return f"grounds:{height}"
 
 
 Record = KeepSlot | KeepBlock | KeepEpoch | Enqueue | Dequeue | Journal | Forget | KeepEvidence
@@ -98,3 +110,8 @@ class Snapshot:
     journal: tuple[tuple[str, bytes], ...]
     queue: tuple[Body, ...]
     """Bodies in no slot, in the order they were said."""
+    evidence: tuple[KeepEvidence, ...] = ()
+    committees: tuple[Committee, ...] = ()
+    """Of all epochs up to that of `tip`, the founder's first."""
+    last: Committed | None = None
+    """The block `tip` stands at, as it was kept; None at genesis and where the block itself is not here."""

@@ -6,8 +6,9 @@ transaction stands before everything that may be sent or shown.
 
 from collections.abc import Sequence
 
-from chain.block import SLOT_BODIES, SLOT_BODY_BYTES, SLOT_CONTROL, Body, Head
-from chain.control import AdmissionRule
+from chain.block import SLOT_BODIES, SLOT_BODY_BYTES, Body, Head, Leaf, Slot
+from chain.codec import encode
+from chain.control import Accuse, AdmissionRule
 from chain.crypto import Signer, Verifier
 from chain.desk import Desk
 from chain.early import Early
@@ -36,10 +37,10 @@ from chain.history import History
 from chain.ids import MemberId
 from chain.ledger import Tip
 from chain.message import (
+    Accusation,
     Ack,
     BlockMessage,
     Committed,
-    Equivocation,
     Finals,
     Hello,
     JoinRequest,
@@ -59,7 +60,16 @@ from chain.message import (
     weight,
 )
 from chain.ordering import Commit
-from chain.records import Dequeue, Enqueue, Forget, KeepBlock, KeepEpoch, Snapshot
+from chain.records import (
+    Dequeue,
+    Enqueue,
+    Forget,
+    Journal,
+    KeepBlock,
+    KeepEpoch,
+    Snapshot,
+    grounds_key,
+)
 from chain.resync import LANE_JOURNAL, restore_lanes
 from chain.state import State
 
@@ -83,7 +93,7 @@ class Replica:
         base_timeout: float = 1.0,
     ) -> None:
         self.state = State(
-            snapshot.tip,
+            snapshot,
             identity=identity,
             key=key,
             verify=verify,
@@ -97,8 +107,9 @@ class Replica:
         self.out = self.state.out
         self.queue: list[Body] = list(snapshot.queue)
         """What we said and have not put into a slot yet."""
-        self.desk = Desk(rule=rule, verify=verify, out=self.out, me=identity)
+        self.desk = Desk(rule=rule, verify=verify, out=self.out, me=identity, court=self.state.court)
         self.desk.recall(self.state.tip.ballot)
+        self.desk.accuse(tip=self.tip)
         self.history: History | None = None
         if snapshot.history is not None and snapshot.base is not None:
             self.history = History(snapshot.history, base=snapshot.base, verify=verify, out=self.out)
@@ -160,6 +171,7 @@ class Replica:
         self.state.now, self.state.clock_ms = now, clock_ms
         for item in inputs:
             self._take(item)
+        self._judge_accused()
         exchange_again = self._greeting.exchange()
         deadline = min((at for at in (self._settle(), exchange_again) if at is not None), default=None)
         for body in self.queue:
@@ -209,8 +221,10 @@ class Replica:
         while not state.forked:
             for kept in state.broadcast.deliver(state.now):
                 self.desk.on_delivered(kept.id, kept.slot, tip=self.tip, clock_ms=state.clock_ms)
+                self._read_accusations(kept.slot)
             appended = self._append()
             commit = state.ordering.step(state.now)
+            self._judge_accused()
             if state.ordering.forked is not None:
                 state.stop_for_fork(state.ordering.height, proof=state.ordering.forked)
             elif commit is not None:
@@ -238,7 +252,7 @@ class Replica:
                 self._unsaved.discard(uuid)
             else:
                 self.out.keep(Dequeue(uuid))
-        control = self.desk.take_control(SLOT_CONTROL)
+        control = self.desk.take_control()
         broadcast.append(tuple(bodies), control, claimed_time=self.state.clock_ms)
         return True
 
@@ -249,10 +263,15 @@ class Replica:
         # Who gave up on a round may be shown too few precommits, and its timer does not run again.
         for peer in state.ordering.may_miss():
             self.out.to(peer, Committed(block, commit.certificate))
-        before, state.tip, state.last_epoch = state.tip, after, state.epoch
+        grounds = state.ordering.grounds() if commit.certificate.round > 0 else ()
+        before, state.tip = state.tip, after
+        state.last = Committed(block, commit.certificate, grounds)
+        if grounds:
+            self.out.keep(Journal(grounds_key(block.height), encode(grounds)))
         self.out.keep(KeepBlock(after.block, block, commit.certificate, commit.extension.items))
         self.out.tell(Ordered(block.height, commit.extension.items))
         self._read_undelivered(block.cut, before)
+        self._note_ordered(commit.extension.items)
         if after.epoch == before.epoch:
             state.broadcast.advance(after.cut)
             self.out.keep(Forget("vote:"))
@@ -270,6 +289,26 @@ class Replica:
                 if kept.id not in broadcast.delivered_at and kept.slot.control:
                     self.desk.on_delivered(kept.id, kept.slot, tip=before, clock_ms=self.state.clock_ms)
 
+    def _read_accusations(self, slot: Slot) -> None:
+        """Evidence in a delivered slot convicts; what does not hold says nothing."""
+        for control in slot.control:
+            if isinstance(control, Accuse) and (found := self.state.judge(control.evidence)) is not None:
+                self.desk.note_accused(found.vote_key)
+
+    def _note_ordered(self, items: tuple[tuple[int, Leaf], ...]) -> None:
+        """Evidence that stands in the record convicts for everybody, and is not brought up again."""
+        for _, leaf in items:
+            if isinstance(leaf.content, Accuse):
+                found = self.state.judge(leaf.content.evidence)
+                if found is not None:
+                    self.state.court.note_ordered(found)
+
+    def _judge_accused(self) -> None:
+        """What came up in this step contradicts itself: convict, and have it ordered."""
+        found = [self.state.judge(data) for data in self.out.take_accused()]
+        if any(found):
+            self.desk.accuse(tip=self.tip)
+
     def _switch(self, commit: Commit, before: Tip) -> None:
         """A new epoch: lanes start anew, own slots that were not ordered go back into the queue."""
         state = self.state
@@ -283,6 +322,7 @@ class Replica:
         block, certificate = commit.extension.block, commit.certificate
         peaks, spent = self.tip.frontier.peaks, self.tip.spent
         self.out.keep(KeepEpoch(self.tip.epoch, block, certificate, peaks, spent))
+        state.committees.append(self.tip.committee)
         state.begin_epoch()
         assert commit.extension.passed is not None
         self.out.tell(CommitteeChanged(self.tip.epoch, self.tip.committee, commit.extension.passed))
@@ -303,12 +343,15 @@ class Replica:
     def _on_committed(self, peer: MemberId, message: Committed) -> None:
         block, tip, ordering = message.block, self.tip, self.state.ordering
         if block.height == tip.height + 1 and block.epoch == tip.epoch:
+            if block.prev != tip.block:
+                self.out.to(peer, PullRange(tip.height))  # should it be certified: what it was built on
             if not ordering.on_committed(message, peer=peer):
                 self._fetch.failed(peer)
             self._commit_what_is_whole()
         elif block.height == tip.height and block.id(tip.room) != tip.block:
-            if self.state.last_epoch.is_certified(message):
+            if self.state.is_certified(message):
                 self.state.stop_for_fork(block.height, proof=message)
+                self.state.name_culprits(message)
         elif self.history is not None and block.height <= tip.height:
             self.history.on_committed(message, peer=peer)
 
@@ -352,14 +395,14 @@ class Replica:
                 pass  # for those who are not members yet
             case Ack() | Prevote() | Precommit() | RoundChange() | Propose():
                 self._on_signed(peer, message)
-            case PullSlot() | PullBlock() | PullRange() | BlockMessage() | Equivocation():
+            case PullSlot() | PullBlock() | PullRange() | BlockMessage() | Accusation():
                 if peer in self.out.members:
                     self._on_members_only(peer, message)
                 else:
                     self.out.fault(peer, FaultKind.STRANGER, type(message).__name__)
 
     def _on_members_only(
-        self, peer: MemberId, message: PullSlot | PullBlock | PullRange | BlockMessage | Equivocation
+        self, peer: MemberId, message: PullSlot | PullBlock | PullRange | BlockMessage | Accusation
     ) -> None:
         ordering = self.state.ordering
         match message:
@@ -375,15 +418,10 @@ class Replica:
                     self.out.tell(Serve(peer, height))
             case BlockMessage():
                 ordering.on_block(message)
-            case Equivocation(first=first):
-                if first.epoch > self.tip.epoch:
-                    self._keep_early(peer, message, epoch=first.epoch)
-                elif (
-                    first.epoch == self.tip.epoch
-                    and self.state.broadcast.on_equivocation(message, peer=peer)
-                    and first.lane == self.me
-                ):
-                    self.state.lose_journal(f"two slots of ours at place {first.seq} of epoch {first.epoch}")
+            case Accusation(evidence=evidence):
+                # Evidence of an epoch we have not reached shows nothing yet; it comes again with a HELLO.
+                if not self.state.court.is_known(evidence) and self.state.judge(evidence) is None:
+                    self.out.fault(peer, FaultKind.LYING, "evidence that shows nothing")
 
     def _on_pull_slot(self, peer: MemberId, pull: PullSlot) -> None:
         broadcast = self.state.broadcast

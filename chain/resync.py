@@ -12,12 +12,12 @@ from chain.codec import decode
 from chain.errors import MalformedError
 from chain.ids import MemberId
 from chain.lane import Lane
-from chain.message import MAX_ENVELOPE, Ack, Equivocation, Message, Rounds, SlotMessage, Standing
+from chain.message import MAX_ENVELOPE, Accusation, Ack, Message, Rounds, SlotMessage, Standing
 from chain.records import KeepSlot
 
 T = TypeVar("T")
 
-LANE_JOURNAL = ("ack:", "cert:", "frozen:")
+LANE_JOURNAL = ("ack:", "cert:")
 """What the journal keeps of an epoch's lanes; void with the epoch."""
 
 
@@ -35,7 +35,7 @@ def what_peer_lacks(
     for lane in broadcast.lanes:
         owner = broadcast.epoch.identity(lane.place)
         if lane.frozen is not None:
-            yield lane.frozen
+            yield Accusation(lane.frozen)
             yield from broadcast.certified_slots(lane)
         elif lane.place == me or (lane.place != peer and owner not in linked):
             have = has_of_mine if lane.place == me else lane.base.seq
@@ -62,7 +62,7 @@ def signed_beyond(broadcast: Broadcast, peer: int, claimed: Standing) -> Iterato
 def restore_lanes(
     broadcast: Broadcast, slots: Sequence[KeepSlot], journal: Sequence[tuple[str, bytes]]
 ) -> None:
-    """Rebuild from what was kept: held slots, our acks, frozen lanes and their certificates."""
+    """Rebuild from what was kept: held slots, our acks, and the certificates of frozen lanes."""
     for kept in slots:
         lane = broadcast.lanes[kept.slot.lane]
         if lane.in_window(kept.slot.seq):
@@ -71,11 +71,8 @@ def restore_lanes(
             lane.first_seen.setdefault(kept.slot.seq, (kept.id, kept.slot))
     acks: list[Ack] = []
     for key, message in journal:
-        kind, _, number = key.partition(":")
-        if kind in ("ack", "cert"):
+        if key.startswith(LANE_JOURNAL):
             acks.append(restored(message, Ack))
-        elif kind == "frozen":
-            broadcast.lanes[int(number)].frozen = restored(message, Equivocation)
     mine = [ack for ack in acks if ack.signer == broadcast.epoch.me]
     broadcast.ackseq = max((ack.ackseq for ack in mine), default=0)
     for lane in broadcast.lanes:

@@ -1,17 +1,21 @@
 """What all parts of a replica look at: the committed tip, the epoch at work, and whether our key may sign."""
 
-from chain.block import Body
+from chain.block import Body, certificate_holds
 from chain.broadcast import Broadcast
+from chain.case import FORK, Fork
 from chain.codec import encode
+from chain.committee import Member
+from chain.court import Court, culprits
 from chain.crypto import Signer, Verifier
 from chain.effects import Forked, JournalLost
 from chain.epoch import Epoch
-from chain.ids import MemberId
-from chain.ledger import Tip
+from chain.evidence import Conviction
+from chain.ids import MemberId, VoteKey
+from chain.lane import Lane
 from chain.message import Committed
 from chain.ordering import Ordering
 from chain.outbox import Outbox
-from chain.records import Journal, KeepEvidence
+from chain.records import Journal, KeepEvidence, Snapshot
 
 
 class State:
@@ -23,7 +27,7 @@ class State:
 
     def __init__(
         self,
-        tip: Tip,
+        snapshot: Snapshot,
         *,
         identity: MemberId,
         key: Signer | None,
@@ -32,9 +36,15 @@ class State:
         base_timeout: float,
         now: float,
     ) -> None:
-        self.tip = tip
+        self.tip = snapshot.tip
         self.identity = identity
         self.out = Outbox()
+        self.committees = list(snapshot.committees)
+        """Of every epoch so far, the founder's first."""
+        self.court = Court(room=self.tip.room, verify=verify, out=self.out, committees=self.committees)
+        self.court.recall(snapshot.evidence, snapshot.journal)
+        self.last = snapshot.last
+        """The block at the tip, with what certifies it."""
         self.now = now
         self.clock_ms = 0
         self.lists: dict[MemberId, frozenset[MemberId]] = {}
@@ -49,8 +59,6 @@ class State:
         self._base_timeout = base_timeout
         self._round_trip = 0.0
         self.begin_epoch()
-        self.last_epoch = self.epoch
-        """Whose quorum signed the last block; after a restart at the start of an epoch we no longer know."""
 
     @property
     def me(self) -> int | None:
@@ -77,6 +85,8 @@ class State:
             signing=False,
         )
         self.broadcast = Broadcast(self.epoch, cut=self.tip.cut)
+        for lane, member in zip(self.broadcast.lanes, committee.members, strict=True):
+            self._mute(lane, member)
         self.begin_height()
         self.note_links()
         self.reconsider_signing()
@@ -107,12 +117,49 @@ class State:
             self.out.tell(JournalLost(detail))
             self.reconsider_signing()
 
+    def _mute(self, lane: Lane, member: Member) -> None:
+        """A convicted key's lane is frozen for as long as it is that member's key."""
+        if member.vote_key in self.court.convicted:
+            self.broadcast.freeze(lane, self.court.convicted[member.vote_key].evidence)
+
+    def judge(self, data: bytes) -> Conviction | None:
+        """Judge evidence; what holds mutes its member, and stops us if the key is ours. None: it does not."""
+        found = self.court.judge(data)
+        if found is not None:
+            for lane, member in zip(self.broadcast.lanes, self.epoch.committee.members, strict=True):
+                self._mute(lane, member)
+            if self._key is not None and found.vote_key == self._key.public:
+                self.lose_journal(f"{found.kind}, {found.where}, signed with our key")
+        return found
+
+    def is_certified(self, message: Committed) -> bool:
+        """Whether a quorum of the committee of its epoch signed this block."""
+        block = message.block
+        return block.epoch < len(self.committees) and certificate_holds(
+            message.certificate,
+            block,
+            room=self.tip.room,
+            committee=self.committees[block.epoch],
+            verify=self._verify,
+        )
+
+    def name_culprits(self, other: Committed) -> None:
+        """A certified block that contradicts the one at our tip: accuse who made it possible."""
+        if self.last is not None and other.block.epoch == self.last.block.epoch:
+            committee = self.committees[other.block.epoch]
+            for evidence in culprits(
+                self.last, other, room=self.tip.room, committee=committee, verify=self._verify
+            ):
+                self.out.accuse(evidence)
+
     def stop_for_fork(self, height: int, *, proof: Committed) -> None:
         """A certified block that contradicts ours: more than f members lied. Keep it, sign nothing more."""
         if not self.forked:
             self.forked = True
-            # It accuses nobody by name yet: who signed both certificates is found by comparing them.
-            self.out.keep(KeepEvidence(bytes(32), "fork", encode(proof), self.tip.block))
+            self.out.to_all(proof)
+            if self.last is not None:
+                nobody = MemberId(bytes(32)), VoteKey(bytes(32))
+                self.out.keep(KeepEvidence(*nobody, FORK, encode(Fork(self.last, proof))))
             self._keep_stop("fork", str(height))
             self.out.tell(Forked(height))
             self.reconsider_signing()

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import assert_never
 
 from chain.block import Head
-from chain.codec import encode
+from chain.case import EXHIBIT, Exhibit, Fork, make_case
+from chain.codec import decode, encode
 from chain.committee import Committee
 from chain.control import Control, Genesis
 from chain.crypto import Verifier
-from chain.errors import StoreError
+from chain.errors import InvalidBlockError, StoreError
+from chain.evidence import epoch_of
 from chain.ids import Hash, MemberId, RoomId, SlotId
 from chain.ledger import first_cut
-from chain.message import Committed, Final, Finals, Message, SlotMessage
+from chain.message import Committed, Final, Finals, Grounds, Message, SlotMessage
 from chain.records import (
     Dequeue,
     Enqueue,
@@ -29,6 +31,7 @@ from chain.records import (
     KeepSlot,
     Record,
     Snapshot,
+    grounds_key,
 )
 from chain.store_check import Problem, find_problems
 from chain.store_file import Opened, create_file, open_file
@@ -40,7 +43,7 @@ from chain.store_replay import (
     bodies_without_check,
     chains_between,
 )
-from chain.store_rows import BODY_AWAITED, BODY_HERE, ItemRow
+from chain.store_rows import BODY_AWAITED, BODY_HERE, ROW_LIMIT, BlockRow, ItemRow, parse
 from chain.store_verify import verify_rest
 
 MAX_FINALS = 256
@@ -239,9 +242,9 @@ class Store:
             self._rows.put("meta", "bases", b"".join(base.to_bytes(8, "big") for base in (*bases, epoch)))
 
     def _write_evidence(self, record: KeepEvidence) -> None:
-        columns = (record.member, record.kind, record.first, record.second)
+        columns = (record.member, record.vote_key, record.kind, record.evidence)
         if not self._rows.read(
-            "evidence", "WHERE member = ? AND kind = ? AND first = ? AND second = ?", *columns
+            "evidence", "WHERE member = ? AND vote_key = ? AND kind = ? AND evidence = ?", *columns
         ):
             number = (self._rows.number("evidence", "max(number)") or 0) + 1
             self._rows.put("evidence", number, *columns)
@@ -261,6 +264,11 @@ class Store:
                 author = tip.committee.members[lane].identity
                 bodies = all_or_none(bodies_of(self._rows, row.slot, author=author))
                 slots.append(KeepSlot(row.id, row.slot, bodies))
+        last = None
+        if (block := self._rows.block(tip.height)) is not None:
+            last = self._committed(block)
+        elif (start := self._rows.epoch(tip.epoch)) is not None:
+            last = Committed(start.final, start.certificate)
         return Snapshot(
             tip=tip,
             history=self._replay.history,
@@ -268,6 +276,9 @@ class Store:
             slots=tuple(slots),
             journal=tuple(self._rows.journal()),
             queue=tuple(self._rows.queue()),
+            evidence=tuple(self._rows.evidence()),
+            committees=tuple(self._committee(epoch) for epoch in range(tip.epoch + 1)),
+            last=last,
         )
 
     def blocks_from(self, height: int, *, limit: int) -> list[Message]:
@@ -283,8 +294,9 @@ class Store:
             old: tuple[Head, ...] = first_cut(len(block.cut), block.prev)
             if before is not None and before.block.epoch == block.epoch:
                 old = before.block.cut
-            batch: list[Message] = [Committed(block, row.certificate)]
-            more = row.size + _AROUND
+            committed = self._committed(row)
+            batch: list[Message] = [committed]
+            more = row.size + len(encode(committed.grounds)) + _AROUND
             for chain in chains_between(self._rows, old=old, new=block.cut).values():
                 for kept in chain:
                     bodies, bytes_of_bodies = bodies_without_check(self._rows, kept.slot.commitments)
@@ -296,6 +308,14 @@ class Store:
             size += more
             height, before = height + 1, row
         return messages
+
+    def _committed(self, row: BlockRow) -> Committed:
+        """A block as it is served: one that took several rounds with what its proposals were justified by."""
+        grounds: tuple[Grounds, ...] = ()
+        if row.certificate.round > 0:
+            for _, kept in self._rows.read("journal", "WHERE key = ?", grounds_key(row.block.height)):
+                grounds = parse("journal", kept, tuple[Grounds, ...])
+        return Committed(row.block, row.certificate, grounds)
 
     def finals_from(self, epoch: int, *, limit: int) -> Finals:
         """The epoch-final blocks from the one that ends `epoch` on, and the state after the last of them.
@@ -349,6 +369,21 @@ class Store:
 
     def evidence(self) -> list[KeepEvidence]:
         return list(self._rows.evidence())
+
+    def case(self, found: KeepEvidence) -> bytes | None:
+        """Evidence as a file that a stranger can check; None where it takes the slots to see it."""
+        exhibit: Exhibit = decode(found.evidence, EXHIBIT, limit=ROW_LIMIT)
+        epoch = exhibit.one.block.epoch if isinstance(exhibit, Fork) else epoch_of(exhibit)
+        rows = [row for number in range(1, epoch + 1) if (row := self._rows.epoch(number)) is not None]
+        if len(rows) < epoch:
+            return None
+        finals = tuple(Final(row.final, row.certificate) for row in rows)
+        try:
+            return make_case(
+                genesis=encode(self.genesis), finals=finals, exhibit=exhibit, verify=self._verify
+            )
+        except InvalidBlockError:
+            return None
 
     def check(self) -> list[Problem]:
         """Everything that is wrong with this store, signatures included; never raises on damage."""

@@ -225,6 +225,10 @@ def _recognise(
     rows.meta("room")
     if (version := rows.counter("format")) == 0:
         raise StoreError("the format in the table meta is missing", where="meta")
+    if version < FORMAT:
+        raise StoreError(
+            f"{path} was written by an older pigeon (format {version}), from before rooms could be kept."
+        )
     if version > FORMAT:
         raise StoreError(
             f"{path} was written by a newer pigeon (format {version}, not {FORMAT}). Update pigeon."

@@ -9,10 +9,10 @@ from chain.block import Block, Body, Certificate, Leaf, Slot
 from chain.codec import decode, encode
 from chain.crypto import tagged_hash
 from chain.errors import MalformedError, StoreError
-from chain.ids import BlockId, Hash, RoomId, SlotId
+from chain.ids import BlockId, Hash, MemberId, RoomId, SlotId, VoteKey
 from chain.records import KeepEvidence
 
-FORMAT = 1
+FORMAT = 2
 APPLICATION_ID = 0x7069676E
 """What SQLite's header names the kind of file by: "pign"."""
 
@@ -28,7 +28,7 @@ COLUMNS = {
     "items": "idx INTEGER PRIMARY KEY, height INTEGER, leaf BLOB",
     "journal": "key TEXT PRIMARY KEY, message BLOB",
     "queue": "place INTEGER PRIMARY KEY, uuid BLOB UNIQUE, body BLOB",
-    "evidence": "number INTEGER PRIMARY KEY, member BLOB, kind TEXT, first BLOB, second BLOB",
+    "evidence": "number INTEGER PRIMARY KEY, member BLOB, vote_key BLOB, kind TEXT, evidence BLOB",
 }
 SCHEMA = [
     *(f"CREATE TABLE {table} ({columns}, sum BLOB)" for table, columns in COLUMNS.items()),
@@ -211,8 +211,8 @@ class Rows:
         return [parse("queue", body, Body) for _, _, body in rows]
 
     def evidence(self) -> Iterator[KeepEvidence]:
-        for _, member, kind, first, second in self.read("evidence", "ORDER BY number"):
-            yield KeepEvidence(_blob(member), str(kind), _blob(first), _blob(second))
+        for _, member, vote_key, kind, evidence in self.read("evidence", "ORDER BY number"):
+            yield KeepEvidence(MemberId(_blob(member)), VoteKey(_blob(vote_key)), str(kind), _blob(evidence))
 
 
 def parse(table: str, data: Value, kind: type[T]) -> T:

@@ -13,10 +13,19 @@ from pathlib import Path
 from chain.block import Body, certificate_holds
 from chain.crypto import Verifier
 from chain.errors import InvalidBlockError, StoreError
-from chain.ids import SlotId
+from chain.ids import MemberId, SlotId, VoteKey
 from chain.ledger import Tip, tip_after_final
 from chain.merkle import Frontier
-from chain.records import Enqueue, Journal, KeepBlock, KeepEpoch, KeepEvidence, KeepSlot, Record
+from chain.records import (
+    FOR_GOOD,
+    Enqueue,
+    Journal,
+    KeepBlock,
+    KeepEpoch,
+    KeepEvidence,
+    KeepSlot,
+    Record,
+)
 from chain.store import Store
 from chain.store_file import connect_to_read
 from chain.store_replay import all_or_none, bodies_of, chains_between, derive
@@ -218,11 +227,12 @@ class _Salvage:
 
     def _kept_for_good(self) -> Iterator[Record]:
         """Evidence, and which of our keys had stopped."""
-        for _, member, kind, first, second in self._sound("evidence"):
-            if isinstance(member, bytes) and isinstance(first, bytes) and isinstance(second, bytes):
-                yield KeepEvidence(member, str(kind), first, second)
+        for _, member, vote_key, kind, evidence in self._sound("evidence"):
+            if isinstance(member, bytes) and isinstance(vote_key, bytes) and isinstance(evidence, bytes):
+                yield KeepEvidence(MemberId(member), VoteKey(vote_key), str(kind), evidence)
         for key, message in self._sound("journal"):
-            if isinstance(key, str) and key.startswith("stopped:") and isinstance(message, bytes):
+            for_good = isinstance(key, str) and key.startswith(FOR_GOOD)
+            if isinstance(key, str) and for_good and isinstance(message, bytes):
                 yield Journal(key, message)
 
     def _sound(self, table: str) -> Iterator[tuple[Value, ...]]:

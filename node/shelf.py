@@ -86,13 +86,13 @@ class Shelf:
         """How many items can be read in a row from index 0."""
         return await self._do(self._store.complete_through)
 
-    async def evidence(self, member: MemberId, kind: str) -> tuple[bytes, bytes] | None:
-        """The two messages kept against a member."""
+    async def evidence(self, member: MemberId, kind: str) -> bytes | None:
+        """The latest evidence of a kind against a member, as a file that a stranger can check."""
 
-        def find() -> tuple[bytes, bytes] | None:
+        def find() -> bytes | None:
             for kept in reversed(self._store.evidence()):
                 if kept.member == member and kept.kind == kind:
-                    return kept.first, kept.second
+                    return self._store.case(kept)
             return None
 
         return await self._do(find)

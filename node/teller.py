@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 
-import msgspec
 import trio
 
 from chain.effects import EvidenceFound
@@ -116,18 +115,10 @@ class Teller:
         kept = await self._shelf.evidence(found.member, found.kind)
         path = ""
         if kept is not None:
-            content = {
-                "v": 1,
-                "room": self._fingerprint,
-                "member": found.member.hex(),
-                "kind": found.kind,
-                "first": kept[0].hex(),
-                "second": kept[1].hex(),
-            }
             name = f"evidence-{found.member.hex()[:12]}-{time.time_ns()}.json"
             path = str(self._directory / name)
             try:
-                await trio.to_thread.run_sync(_write, self._directory / name, msgspec.json.encode(content))
+                await trio.to_thread.run_sync(_write, self._directory / name, kept)
             except NodeError as error:  # the store has it too: a peer's lie must not end this node
                 logger.warning("%s", error)
                 path = ""

@@ -8,9 +8,10 @@ from chain.committee import Committee, Member, spent_digest
 from chain.crypto import ed25519_verify
 from chain.effects import Persist, Send
 from chain.epoch import Epoch
+from chain.evidence import convict, decode_evidence
 from chain.ids import BlockId, MemberId, RoomId, SlotId, VoteKey
 from chain.ledger import first_cut
-from chain.message import UNSIGNED, Ack, Equivocation, Message, PullSlot, SlotMessage, signed, unpack
+from chain.message import UNSIGNED, Accusation, Ack, Message, PullSlot, SlotMessage, signed, unpack
 from chain.outbox import Outbox
 from chain.records import Journal, KeepSlot
 from chain.resync import restore_lanes, what_peer_lacks
@@ -28,6 +29,7 @@ class Peer:
         self.id = people[place].id
         self.kept: list[KeepSlot | Journal] = []
         self.delivered: list[SlotId] = []
+        self.convicted: list[bytes] = []
         self.start()
 
     def start(self) -> None:
@@ -47,6 +49,8 @@ class Peer:
         self.broadcast = Broadcast(self.epoch, cut=first_cut(len(members), CUT))
         slots = [record for record in self.kept if isinstance(record, KeepSlot)]
         journal = {record.key: record.message for record in self.kept if isinstance(record, Journal)}
+        for evidence in list(self.convicted):
+            self.convict(evidence)
         restore_lanes(self.broadcast, slots, tuple(journal.items()))
 
     def take(self, message: Message, *, sender: MemberId) -> None:
@@ -55,14 +59,27 @@ class Peer:
                 self.broadcast.on_slot(message, peer=sender)
             case Ack():
                 self.broadcast.on_ack(message, peer=sender)
-            case Equivocation():
-                self.broadcast.on_equivocation(message, peer=sender)
+            case Accusation():
+                self.convict(message.evidence)
             case PullSlot():
                 for kept in self.broadcast.branch(message.lane, have=message.have, head=message.head):
                     self.epoch.out.to(sender, SlotMessage(kept.slot, kept.bodies))
 
+    def convict(self, evidence: bytes) -> None:
+        """As the court does: whoever is convicted is muted, and the others hear of it."""
+        found = convict(
+            decode_evidence(evidence), room=ROOM, committee=self.epoch.committee, verify=ed25519_verify
+        )
+        assert found is not None
+        self.broadcast.freeze(self.broadcast.lanes[found.place], evidence)
+        if evidence not in self.convicted:
+            self.convicted.append(evidence)
+            self.epoch.out.to_all(Accusation(evidence))
+
     def settle(self) -> list[Send]:
         """End of a tick: deliver, ack, and hand out what is to be sent."""
+        for evidence in self.epoch.out.take_accused():
+            self.convict(evidence)
         self.delivered += [kept.id for kept in self.broadcast.deliver(now=0.0)]
         if self.broadcast.sign_acks():
             self.delivered += [kept.id for kept in self.broadcast.deliver(now=0.0)]

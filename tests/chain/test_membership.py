@@ -206,7 +206,7 @@ def test_the_first_to_reach_the_quorum_takes_effect_and_nothing_after_it_counts(
 
 
 def test_evidence_is_no_motion() -> None:
-    assert fold((0, Accuse(b"one", b"other"))) == Ballot()
+    assert fold((0, Accuse(b"evidence"))) == Ballot()
 
 
 def test_alone_the_founder_decides() -> None:

@@ -10,7 +10,7 @@ from chain.codec import encode
 from chain.control import Admit, Request, make_request
 from chain.crypto import ed25519_verify
 from chain.errors import StoreError
-from chain.ids import Hash, MemberId
+from chain.ids import Hash, MemberId, VoteKey
 from chain.ledger import Tip, genesis_tip, tip_after_final
 from chain.merkle import Frontier
 from chain.message import Committed, SlotMessage
@@ -68,7 +68,8 @@ def batches_of(room: Room, *, above: int, through: int) -> list[list[Record]]:
 def test_a_new_store_stands_at_genesis() -> None:
     room = Room()
     store = new_store(room)
-    assert store.snapshot() == Snapshot(genesis_tip(room.genesis), None, None, (), (), ())
+    start = genesis_tip(room.genesis)
+    assert store.snapshot() == Snapshot(start, None, None, (), (), (), (), (start.committee,))
     assert (store.room, store.me, store.genesis) == (room.id, room.me, room.genesis)
     assert (store.complete_through(), store.log_size(), list(store.items())) == (0, 0, [])
     assert store.blocks_from(1, limit=1000) == []
@@ -279,7 +280,8 @@ def test_an_apply_that_fails_in_the_middle_leaves_nothing_behind() -> None:
     misfit = dataclasses.replace(slot, bodies=(body("a"), body("b")))
     with pytest.raises(ValueError, match="all its bodies or with none"):
         store.apply([Journal("a", b"1"), Enqueue(body("x")), misfit])
-    assert store.snapshot() == Snapshot(genesis_tip(room.genesis), None, None, (), (), ())
+    start = genesis_tip(room.genesis)
+    assert store.snapshot() == Snapshot(start, None, None, (), (), (), (), (start.committee,))
     store.apply([slot])
     assert store.snapshot().slots == (slot,)
 
@@ -359,8 +361,8 @@ def test_a_journal_entry_replaces_the_one_under_its_key_and_prefixes_are_forgott
 
 def test_evidence_is_kept_once_in_the_order_it_was_found() -> None:
     store = new_store(Room())
-    one = KeepEvidence(seed("a"), "slot", b"1", b"2")
-    two = KeepEvidence(seed("b"), "ack", b"3", b"4")
+    one = KeepEvidence(MemberId(seed("a")), VoteKey(seed("k")), "slot", b"1")
+    two = KeepEvidence(MemberId(seed("b")), VoteKey(seed("k")), "ack", b"3")
     store.apply([one, two])
     store.apply([one])
     assert store.evidence() == [one, two]

@@ -13,7 +13,7 @@ from chain.block import Certificate
 from chain.codec import encode
 from chain.crypto import ed25519_verify
 from chain.errors import StoreError
-from chain.ids import Signature
+from chain.ids import Signature, VoteKey
 from chain.message import UNSIGNED, Prevote, signed
 from chain.records import Enqueue, Journal, KeepBlock, KeepEpoch, KeepEvidence, KeepSlot
 from chain.store import Store
@@ -42,7 +42,7 @@ def fill(store: Store) -> None:
     for batch in merged(ROOM.history):
         store.apply(batch)
     store.apply([Enqueue(body("queued text")), Journal("vote", encode(a_vote(ROOM)))])
-    store.apply([KeepEvidence(ROOM.me, "slot", b"first" * 9, b"second" * 9)])
+    store.apply([KeepEvidence(ROOM.me, VoteKey(b"k" * 32), "slot", b"evidence" * 9)])
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_a_flipped_byte_of_a_slot_or_a_body_names_its_block(
     [
         (b"queued text", "queue"),
         (encode(a_vote(ROOM)), "journal"),
-        (b"second" * 9, "evidence"),
+        (b"evidence" * 9, "evidence"),
         (encode(ROOM.genesis), "meta"),
     ],
 )

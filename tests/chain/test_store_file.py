@@ -100,7 +100,7 @@ def another_database(path: Path) -> None:
 
 def a_newer_store(path: Path) -> None:
     store = made(path)
-    store._rows.put_counter("format", 2)
+    store._rows.put_counter("format", 3)
     store.close()
 
 
@@ -117,7 +117,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         (a_text, "cannot be read as a store: file is not a database"),
         (a_short_text, "cannot be read as a store"),
         (another_database, "is a database, but no store of pigeon's"),
-        (a_newer_store, r"newer pigeon \(format 2, not 1\)"),
+        (a_newer_store, r"newer pigeon \(format 3, not 2\)"),
     ],
 )
 @pytest.mark.parametrize("read_only", [False, True])

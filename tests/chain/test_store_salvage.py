@@ -11,7 +11,7 @@ from chain.block import Certificate
 from chain.codec import encode
 from chain.crypto import ed25519_verify
 from chain.errors import StoreError
-from chain.ids import MemberId
+from chain.ids import MemberId, VoteKey
 from chain.records import Enqueue, Journal, KeepBlock, KeepEpoch, KeepEvidence, KeepSlot
 from chain.store import Store
 from chain.store_check import check_store
@@ -39,7 +39,7 @@ def old_store(path: Path) -> Path:
         store.apply(batch)
     store.apply([Enqueue(body(text)) for text in TEXTS[1:]])
     store.apply([Journal("vote:1", b"a vote"), Journal("stopped:fork:00", b"9")])
-    store.apply([KeepEvidence(ROOM.me, "slot", b"first", b"second")])
+    store.apply([KeepEvidence(ROOM.me, VoteKey(b"k" * 32), "slot", b"evidence")])
     store.close()
     return path
 
@@ -65,7 +65,7 @@ def test_of_a_sound_store_everything_but_the_journal_is_carried_over(pristine: P
     assert kept == Salvaged(blocks=len(BLOCKS), unsent=3)
     assert store.snapshot().tip == ROOM.tip
     assert store.snapshot().journal == (("stopped:fork:00", b"9"),)
-    assert store.evidence() == [KeepEvidence(ROOM.me, "slot", b"first", b"second")]
+    assert store.evidence() == [KeepEvidence(ROOM.me, VoteKey(b"k" * 32), "slot", b"evidence")]
     old = Store.open(pristine, verify=ed25519_verify, read_only=True)
     assert list(store.items()) == list(old.items())
     assert store.finals_from(0, limit=10**9) == old.finals_from(0, limit=10**9)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chain.ids import MemberId
+from chain.ids import MemberId, VoteKey
 from chain.records import KeepEvidence
 from console.settings import Settings
 from console.verify import verify_store
@@ -30,7 +30,7 @@ async def test_a_sound_record_that_holds_evidence_is_told_by_the_exit_code(
     settings = Settings(home=tmp_path, json=True)
     assert await verify_store(settings, path=None) == Exit.DONE
     store = open_store(Home.at(tmp_path), room.fingerprint)
-    store.apply([KeepEvidence(member=MemberId(b"m" * 32), kind="slot", first=b"one", second=b"two")])
+    store.apply([KeepEvidence(MemberId(b"m" * 32), VoteKey(b"k" * 32), "slot", b"evidence")])
     store.close()
     assert await verify_store(settings, path=None) == Exit.BYZANTINE == 7
     sound, with_evidence = verdicts(capfd)

@@ -11,7 +11,6 @@ from chain.committee import Committee
 from chain.ids import RoomId
 from chain.message import (
     Ack,
-    Equivocation,
     Message,
     Precommit,
     Prevote,
@@ -121,9 +120,6 @@ def signed_again(message: Message, seat: Seat, *, room: RoomId, epoch: int, comm
                 made = tuple(body.commitment(room=room, author=seat.id) for body in bodies)
                 slot = replace(slot, commitments=made)
             return SlotMessage(signed(replace(slot, lane=place), room=room, key=seat.vote), bodies)
-        case Equivocation(first=first, second=second):
-            pair = (replace(slot, lane=place, epoch=epoch) for slot in (first, second))
-            return Equivocation(*(signed(slot, room=room, key=seat.vote) for slot in pair))
         case Ack() | Prevote() | Precommit() | RoundChange() | Propose():
             return signed(replace(message, signer=place), room=room, key=seat.vote)
         case _:

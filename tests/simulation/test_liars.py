@@ -7,13 +7,14 @@ import pytest
 from msgspec.structs import replace
 
 from chain.block import Certificate, block_checkpoint
+from chain.case import FORK
 from chain.control import Accuse, Remove
 from chain.effects import Arrived, RoundTrip, Want
 from chain.ids import BlockId, Hash
 from chain.message import (
     UNSIGNED,
+    Accusation,
     Committed,
-    Equivocation,
     Hello,
     Message,
     Precommit,
@@ -25,6 +26,7 @@ from chain.message import (
     unpack,
 )
 from chain.records import Journal, Record
+from tests.simulation.accusing import two_slots
 from tests.simulation.liars import (
     blamed,
     heights_above,
@@ -121,7 +123,7 @@ def test_a_proposal_handed_on_without_its_polka_neither_costs_the_round_nor_its_
 def test_a_member_that_precommitted_and_then_gave_up_hears_that_the_round_was_decided() -> None:
     """The liar shows its precommit to one member only, in the tick in which two gave up on the round."""
     world, liar, (one, other, last) = room_with_liar(leads=True)
-    liar.filter = losing(lambda message: isinstance(message, Equivocation))  # or its own code would stop
+    liar.filter = losing(lambda message: isinstance(message, Accusation))  # or its own code would stop
     tell(world, last, liar, *unpack(forked_slot(world, liar)))
     kept: list[Message] = []
 
@@ -157,7 +159,7 @@ def test_a_member_that_precommitted_and_then_gave_up_hears_that_the_round_was_de
     tell(world, other, liar, *kept)
     liar.withhold = silent
     world.run()
-    assert heights_above(world, (one, other, last)) == [1, 1, 1]
+    assert heights_above(world, (one, other, last)) == [2, 2, 2]  # what was said, and the evidence
     finish_without(world, liar)
 
 
@@ -167,7 +169,7 @@ def test_a_member_that_precommitted_and_then_gave_up_hears_that_the_round_was_de
 def test_two_slots_too_large_to_keep_together_are_refused_and_do_no_harm_to_the_journal() -> None:
     world, liar, others = room_with_liar(leads=False)
     for _ in range(2):
-        tell(world, others[0], liar, slot_of(world, liar, 1, control=(Accuse(bytes(600_000), b""),)))
+        tell(world, others[0], liar, slot_of(world, liar, 1, control=(Accuse(bytes(600_000)),)))
     world.run()
     assert {fault.peer for node in others for fault in node.faults} == {liar.id}
     world.crash(others[0])
@@ -230,7 +232,7 @@ def test_a_member_shown_two_slots_of_its_own_for_one_place_signs_no_third() -> N
     world, victim, others = room_with_liar(leads=False)
     pair = slot_of(world, victim, 1), slot_of(world, victim, 1)
     heard = overhear(others[0])
-    tell(world, victim, others[0], Equivocation(pair[0].slot, pair[1].slot))
+    tell(world, victim, others[0], two_slots(pair[0].slot, pair[1].slot, room=world.room.id))
     world.run()
     for _ in range(3):
         world.say(victim)
@@ -320,7 +322,9 @@ def room_shown_a_fork(*, ends_an_epoch: bool) -> tuple[World, Node]:
 def test_who_is_shown_a_second_certified_block_keeps_it_and_signs_nothing_more(ends_an_epoch: bool) -> None:
     world, one = room_shown_a_fork(ends_an_epoch=ends_an_epoch)
     tip = one.running.tip
-    assert [kept.kind for kept in one.store.evidence()] == ["fork"]
+    kinds = [kept.kind for kept in one.store.evidence()]
+    assert sorted(set(kinds)) == [FORK, "two precommits in one round"]
+    assert kinds.count("two precommits in one round") > world.room.tip.committee.f
     for node in world.nodes:
         world.say(node)
         world.run()

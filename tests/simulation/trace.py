@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from chain.block import Block
 from chain.effects import Arrived, Effect, Input, LinkDown, LinkUp, Ordered, Persist, Send
+from chain.evidence import decode_evidence
 from chain.ids import MemberId
 from chain.message import (
+    Accusation,
     Ack,
     BlockMessage,
     Committed,
-    Equivocation,
     Hello,
     Message,
     Precommit,
@@ -104,7 +105,7 @@ def _message(message: Message) -> str:
             return f"committed {block.height} round {certificate.round} cut {_cut(block)}"
         case BlockMessage(block=block):
             return f"block {block.height} cut {_cut(block)}"
-        case Equivocation(first=first):
-            return f"equivocation {first.lane}:{first.seq}"
+        case Accusation(evidence=evidence):
+            return f"accusation {type(decode_evidence(evidence)).__name__}"
         case _:
             return type(message).__name__

@@ -11,9 +11,9 @@ from enum import Enum
 import msgspec
 
 from chain.message import (
+    Accusation,
     Ack,
     Committed,
-    Equivocation,
     Hello,
     Message,
     Precommit,
@@ -107,7 +107,7 @@ def forgetful(place: int) -> Filter:
                     committed = True
                 case SlotMessage(slot=slot) if slot.lane == place and not committed:
                     continue
-                case Equivocation(first=first) if first.lane == place:
+                case Accusation():
                     continue
                 case Ack(signer=signer) if signer == place:
                     continue
