@@ -20,9 +20,9 @@ class ChildFailed(Exception):
     """It ended, or did not say in time what it should have; with the end of what it complained about."""
 
 
-def command(*arguments: str) -> list[str]:
+def command(*arguments: str, program: str = "cli") -> list[str]:
     """How to run pigeon with this very Python; -P: a cli.py in the working directory is not ours."""
-    return [sys.executable, "-P", "-m", "cli", *arguments]
+    return [sys.executable, "-P", "-m", program, *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -143,10 +143,10 @@ class Family:
         self._nursery = nursery
         self._children: list[Child] = []
 
-    async def start(self, name: str, *arguments: str) -> Child:
+    async def start(self, name: str, *arguments: str, program: str = "cli") -> Child:
         """A new process. A session of its own: Ctrl-C is for its parent, who then ends it."""
         process = await trio.lowlevel.open_process(
-            command(*arguments),
+            command(*arguments, program=program),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

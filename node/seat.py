@@ -179,6 +179,11 @@ class Seat:
     def committee(self) -> Committee:
         return self._replica.tip.committee
 
+    @property
+    def recovering(self) -> bool:
+        """Restarted, and signing nothing until enough members confirmed our journal."""
+        return self._replica.recovering
+
     def is_member(self, peer: MemberId) -> bool:
         return self.committee.place(peer) is not None
 

@@ -135,6 +135,13 @@ def test_the_console_and_the_command_table_use_the_public_part_of_the_node_only(
     assert private == set()
 
 
+def test_nothing_that_people_run_leads_to_the_liar_of_the_demo() -> None:
+    every = [path for room in ROOMS for path in sources(room)]
+    assert [path for path in every for name in imports(path) if "liar" in name] == []
+    naming = {module_name(path) for path in every if "node.liar" in path.read_text()}
+    assert naming <= {"node.liar", "console.demo"}, "the demo starts it by name, as a program of its own"
+
+
 def test_imports_run_in_no_circle_not_even_lazy_ones() -> None:
     needs = {
         module_name(path): {name for name in imports(path) if is_ours(name) and exists(name)}
