@@ -193,8 +193,7 @@ def _accused(evidence: Evidence) -> tuple[int, str, str]:
         case TwoBranches(lower=ack, lane=lane):
             return ack.signer, "acks on two branches", f"lane {lane} of epoch {ack.epoch}"
         case TwoVotes(first=vote):
-            name = "proposal" if isinstance(vote, ProposeStub) else type(vote).__name__.lower()
-            return vote.signer, f"two {name}s in one round", _position(vote)
+            return vote.signer, f"two {_PLURAL[type(vote)]} in one round", _position(vote)
         case BrokenPromise(precommit=vote):
             return vote.signer, "a precommit taken back", _position(vote)
         case Unjustified(vote=vote):
@@ -202,6 +201,14 @@ def _accused(evidence: Evidence) -> tuple[int, str, str]:
             return vote.signer, f"an unjustified {name}", _position(vote)
         case _:
             assert_never(evidence)
+
+
+_PLURAL: dict[type[Statement], str] = {
+    Prevote: "prevotes",
+    Precommit: "precommits",
+    RoundChange: "round-changes",
+    ProposeStub: "proposals",
+}
 
 
 def _position(vote: Statement) -> str:
