@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check sim bench clean
+.PHONY: help setup demo test check sim crash bench clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,7 +28,10 @@ check: setup  ## Lint and types.
 	$(BIN)/mypy
 
 sim: setup  ## Seeded simulation of the chain core: every seed must keep every property.
-	$(BIN)/python tests/simulation/run.py
+	$(BIN)/python -m tests.simulation.run
+
+crash: setup  ## Real nodes killed at every write, torn and full disks, flipped bits: nothing shown is lost.
+	$(BIN)/python -m tests.crash.run
 
 bench: setup  ## From `pending` to `final` on this machine: 200 messages, four real nodes.
 	$(BIN)/python -m tests.bench.latency

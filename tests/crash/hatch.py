@@ -1,0 +1,186 @@
+"""Real node processes, forked from one that has imported everything: what is killed is the real command line.
+
+One thread, one selector: a driver that starts processes by fork must have no other thread.
+"""
+
+import json
+import os
+import random
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import cli
+import console.messages
+import console.questions
+import console.rooms
+import console.shell
+import console.verify
+import node.webrtc
+from tests.crash import deadly
+
+PATIENCE: Final = 30.0
+_MOST_DESCRIPTORS: Final = 1024
+
+Event = Mapping[str, Any]
+
+
+class CrashFailed(AssertionError):
+    """A promise was broken, or something did not happen in time."""
+
+
+class Child:
+    """One process, and everything that it said."""
+
+    def __init__(self, name: str, pid: int, stdin: int, stdout: int, complaints: Path) -> None:
+        self.name = name
+        self.pid = pid
+        self.events: list[Event] = []
+        self.lines: list[bytes] = []
+        self.code: int | None = None
+        """Its exit code once it has ended; minus the signal's number if one ended it."""
+        self._stdin: int | None = stdin
+        self._complaints = complaints
+        self.stdout = stdout
+        self._rest = b""
+
+    def say(self, *lines: str) -> None:
+        """Lines into its standard input; a process that has died takes none."""
+        assert self._stdin is not None
+        try:
+            os.write(self._stdin, "".join(f"{line}\n" for line in lines).encode())
+        except BrokenPipeError:
+            return
+
+    def end_input(self) -> None:
+        if self._stdin is not None:
+            os.close(self._stdin)
+            self._stdin = None
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        if self.code is None:
+            os.kill(self.pid, number)
+
+    def take(self) -> bool:
+        """Read what there is; False at the end."""
+        try:
+            chunk = os.read(self.stdout, 1 << 16)
+        except BlockingIOError:
+            return True
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        self.lines += lines
+        self.events += [json.loads(line) for line in lines]
+        if chunk:
+            return True
+        os.close(self.stdout)
+        self.end_input()
+        self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return False
+
+    def shown(self, kind: str) -> list[Event]:
+        return [event for event in self.events if event["event"] == kind]
+
+    def complaints(self) -> str:
+        return self._complaints.read_text(errors="replace")[-2000:]
+
+
+class Hatch:
+    """Starts children and listens to all of them at once."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._selector = selectors.DefaultSelector()
+        self._running: dict[int, Child] = {}
+        self._count = 0
+        self.started = 0
+
+    def start(self, name: str, *arguments: str, death: deadly.Death | None = None) -> Child:
+        """`pigeon ARGUMENTS` in a process of its own; its signatures go to the record of `name`."""
+        self._count += 1
+        self.started += 1
+        complaints = self.directory / f"{name}.{self._count}.err"
+        theirs_in, ours_in = os.pipe()
+        ours_out, theirs_out = os.pipe()
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            _redirect(theirs_in, theirs_out, complaints)
+            _become(arguments, death=death, witness=self.witness(name))
+        os.close(theirs_in)
+        os.close(theirs_out)
+        os.set_blocking(ours_out, False)
+        child = Child(name, pid, ours_in, ours_out, complaints)
+        self._running[ours_out] = child
+        self._selector.register(ours_out, selectors.EVENT_READ)
+        return child
+
+    def witness(self, name: str) -> Path:
+        return self.directory / f"{name}.witness"
+
+    def run(
+        self, name: str, *arguments: str, lines: tuple[str, ...] = (), death: deadly.Death | None = None
+    ) -> Child:
+        """The same to its end, with these lines as all of its input."""
+        child = self.start(name, *arguments, death=death)
+        child.say(*lines)
+        child.end_input()
+        return self.ended(child)
+
+    def ended(self, child: Child, *, within: float = PATIENCE) -> Child:
+        self.until(lambda: child.code is not None, within=within, what=f"{child.name} ends", on=child)
+        return child
+
+    def until(
+        self, so: Callable[[], bool], *, within: float = PATIENCE, what: str, on: Child | None = None
+    ) -> None:
+        """Listen until it is so; CrashFailed if that takes longer than `within` seconds."""
+        deadline = time.monotonic() + within
+        while not so():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                said = "" if on is None else f"\n{[*on.events[-8:]]}\n{on.complaints()}"
+                raise CrashFailed(f"not within {within:g} s: {what}{said}")
+            for key, _ in self._selector.select(left):
+                child = self._running[key.fd]
+                if not child.take():
+                    self._selector.unregister(key.fd)
+                    del self._running[key.fd]
+
+    def stop(self) -> None:
+        """End everything that still runs."""
+        for child in list(self._running.values()):
+            child.kill()
+        self.until(lambda: not self._running, what="everything ends")
+
+
+def _redirect(stdin: int, stdout: int, complaints: Path) -> None:
+    """Streams of its own, and nobody else's."""
+    os.setsid()
+    os.dup2(stdin, 0)
+    os.dup2(stdout, 1)
+    os.dup2(os.open(complaints, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 2)
+    os.closerange(3, _MOST_DESCRIPTORS)
+    sys.stdin, sys.stdout, sys.stderr = (
+        os.fdopen(each, mode) for each, mode in ((0, "r"), (1, "w"), (2, "w"))
+    )
+
+
+def _become(arguments: tuple[str, ...], *, death: deadly.Death | None, witness: Path) -> NoReturn:
+    """The command line, to its end."""
+    code = 70
+    try:
+        random.seed()
+        deadly.arm(death, witness=witness)
+        code = cli._main(list(arguments))
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+WARM: Final = (console.messages, console.questions, console.rooms, console.shell, console.verify, node.webrtc)
+node.webrtc._aiortc()

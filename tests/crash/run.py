@@ -1,0 +1,124 @@
+"""Kill real node processes at every persisted write, and hold them to what they showed.
+
+    python -m tests.crash.run [--seconds 270] [--seed 1] [--keep DIR] [--at-least 500]
+
+Two workers: one kills a node that is alone in its room, the other members of rooms of up to five over WebRTC.
+A node is the real command line in a process of its own; it ends itself with SIGKILL before or after its k-th
+commit, mark or step with a file (tests/crash/deadly.py). After each kill it is started again, and checked
+through the public commands: whatever was shown as final stands where it stood, whatever was shown as pending
+becomes final, once and with its id; all logs are prefixes of one another; no vote key signed two things for
+one position, and nothing left a process before it was on its disk.
+
+`NIGHTLY=1` runs for half an hour.
+"""
+
+import argparse
+import os
+import pickle
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from tests.crash import alone, together
+from tests.crash.hatch import Hatch
+from tests.crash.promises import Tally
+
+_NIGHT: Final = 1800.0
+_PROGRESS: Final = 20.0
+STORIES: Final[dict[str, Callable[[Hatch, Path, int], Iterator[Tally]]]] = {
+    "alone": alone.stories,
+    "together": together.stories,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    night = os.environ.get("NIGHTLY") == "1"
+    parser.add_argument("--seconds", type=float, default=_NIGHT if night else 270.0, help="how long to go on")
+    parser.add_argument("--seed", type=int, default=1, help="of the random choices")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="work in DIR and leave it there")
+    parser.add_argument("--at-least", type=int, default=500, help="fail with fewer kills")
+    parser.add_argument("--story", choices=STORIES, action="append", help="only these (repeatable)")
+    given = parser.parse_args()
+    began = time.monotonic()
+    place = given.keep or Path(tempfile.mkdtemp(prefix="pigeon-crash-"))
+    try:
+        tally, started, failures = _work(
+            given.story or list(STORIES), place, seed=given.seed, until=began + given.seconds
+        )
+    finally:
+        if given.keep is None:
+            shutil.rmtree(place, ignore_errors=True)
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    kills = tally.kills.total()
+    counts = {"kills": kills, **tally.kills, **tally.steps, **tally.checked, "processes": started}
+    seconds = time.monotonic() - began
+    print("crash", *(f"{name}={count}" for name, count in counts.items()), f"seconds={seconds:.0f}")
+    lacking = [name for name in ("commit", "mark", "file") if not tally.steps[name]]
+    lacking += [name for name in ("pending", "final", "positions") if not tally.checked[name]]
+    if kills < given.at_least or lacking:
+        print(f"too little was done: {kills} kills, and no {' or '.join(lacking) or 'lack'}", file=sys.stderr)
+        return 1
+    return 1 if failures else 0
+
+
+def _work(names: list[str], place: Path, *, seed: int, until: float) -> tuple[Tally, int, list[str]]:
+    """One process a kind of story; the sum of their tallies, the processes they started, their failures."""
+    workers = []
+    for name in names:
+        read_end, write_end = os.pipe()
+        if (pid := os.fork()) == 0:
+            os.close(read_end)
+            with os.fdopen(write_end, "wb") as report:
+                pickle.dump(_tell(name, place, seed=seed, until=until), report)
+            os._exit(0)
+        os.close(write_end)
+        workers.append((name, pid, read_end))
+    tally, started, failures = Tally(), 0, []
+    for name, pid, read_end in workers:
+        with os.fdopen(read_end, "rb") as report:
+            data = report.read()
+        os.waitpid(pid, 0)
+        if not data:
+            failures.append(f"{name}: the worker died")
+            continue
+        its_tally, its_started, failure = pickle.loads(data)
+        tally.add(its_tally)
+        started += its_started
+        if failure:
+            failures.append(failure)
+    return tally, started, failures
+
+
+def _tell(name: str, place: Path, *, seed: int, until: float) -> tuple[Tally, int, str]:
+    """Go on with one kind of story until the time is over or a promise is broken."""
+    directory = place / name
+    directory.mkdir(parents=True, exist_ok=True)
+    hatch, tally, failure = Hatch(directory), Tally(), ""
+    said = time.monotonic()
+    try:
+        for more in STORIES[name](hatch, directory, seed):
+            tally.add(more)
+            now = time.monotonic()
+            if now - said > _PROGRESS:
+                said = now
+                print(f"{name}: {tally.kills.total()} kills, {until - now:.0f} s to go", flush=True)
+            if now > until:
+                break
+    except Exception:
+        failure = f"{name}: seed {seed}: {traceback.format_exc()}"
+    finally:
+        hatch.stop()
+    return tally, hatch.started, failure
+
+
+if __name__ == "__main__":
+    sys.exit(main())
