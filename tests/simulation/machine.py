@@ -1,11 +1,12 @@
 """The machines of a simulated room and the links between them: state only, the world moves it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from chain.control import Genesis
 from chain.effects import Effect, EvidenceFound, Fault, Input
 from chain.ids import MemberId
+from chain.records import Record
 from chain.replica import Replica
 from chain.store import Store
 from tests.simulation.keys import Scheme
@@ -15,6 +16,8 @@ from tests.simulation.signatures import LoggedSigner
 
 Filter = Callable[[bytes], bytes | None]
 """What a liar's own machine does to an envelope on its way in: change it or drop it."""
+Rewrite = Callable[["Node", bytes], Iterable[bytes]]
+"""What leaves a liar's machine in place of an envelope for somebody: nothing, another one, or several."""
 
 
 class Core(Protocol):
@@ -39,6 +42,7 @@ class Node:
         self.filter: Filter | None = None
         self.withhold: Callable[[Node, bytes], bool] | None = None
         """For liars: whether to keep an envelope from somebody, without its own replica knowing."""
+        self.rewrite: Rewrite | None = None
         self.crash_next: float | None = None
         """Where in its next step to crash: 0 before all effects, 1 after them."""
         self.crash_at: tuple[int, int] | None = None
@@ -46,7 +50,15 @@ class Node:
         self.timer: Event | None = None
         self.timer_at = 0.0
         self.skew = 0.0
+        self.rate = 1.0
+        """Seconds that its own clock counts in a second; set while it is down."""
         self.clock_error_ms = 0
+        self.transactions: list[tuple[Record, ...]] = []
+        """All that its disk was given since the room was made: what an older copy of it would hold."""
+        self.amnesiac = False
+        """Its disk went back in time: its member counts among the faulty ones."""
+        self.accountable = True
+        """Whether it must not sign twice for one position, whatever happened to it."""
         self.acks_of: dict[bytes, int] = {}
         self.faults: list[Fault] = []
         self.evidence: list[EvidenceFound] = []
@@ -74,6 +86,7 @@ class Link:
         self.ends = (one, other)
         self.lanes = {end: Lane(latency, in_order=in_order) for end in self.ends}
         self.up = False
+        self.openings = 0
         self.notices: dict[Node, Event] = {}
 
     def other(self, end: Node) -> Node:

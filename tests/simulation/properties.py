@@ -222,6 +222,8 @@ class Properties:
     def delivered(self, name: str, keep: KeepSlot, *, at: float) -> None:
         """An honest node's broadcast delivered a slot: consistency, no duplication, causal order."""
         slot, seen = keep.slot, self.nodes[name]
+        if keep.id in seen.delivered_when:
+            return
         position = (slot.epoch, slot.lane, slot.seq)
         if self._delivered.setdefault(position, keep.id) != keep.id:
             raise Violation(f"{name} delivers another slot than others at {position}")

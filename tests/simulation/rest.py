@@ -49,14 +49,14 @@ def check_rest(world: World) -> None:
     tips = {(node.running.tip.height, node.running.tip.block) for node in honest(world)}
     if len(tips) != 1:
         raise Violation(f"honest nodes end at different heights: {sorted(height for height, _ in tips)}")
-    liars = {node.id for node in world.nodes if not node.honest}
+    liars = {node.id for node in world.nodes if not node.honest or node.amnesiac}
     for node in honest(world):
         _check_blame(node, liars)
         _check_store(world, node)
 
 
 def _check_blame(node: Node, liars: set[MemberId]) -> None:
-    if node.journal_lost:
+    if node.journal_lost and not node.amnesiac:
         raise Violation(f"{node} believes that it lost its journal")
     for fault in node.faults:
         if fault.peer not in liars:

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+from msgspec.structs import astuple
+
 from chain.block import Block
 from chain.effects import Arrived, Effect, Input, LinkDown, LinkUp, Ordered, Persist, Send
+from chain.errors import MalformedError
 from chain.evidence import decode_evidence
 from chain.ids import MemberId
 from chain.message import (
@@ -21,6 +24,7 @@ from chain.message import (
     PullSlot,
     RoundChange,
     SlotMessage,
+    Standing,
     unpack,
 )
 from chain.records import Forget, Journal, KeepBlock, KeepSlot, Record
@@ -51,7 +55,10 @@ def tell_effect(effect: Effect, name: Name) -> str:
 
 
 def _envelope(data: bytes) -> str:
-    return "; ".join(_message(message) for message in unpack(data))
+    try:
+        return "; ".join(_message(message) for message in unpack(data))
+    except MalformedError:
+        return f"garbage {data[:16].hex()}"
 
 
 def _record(record: Record) -> str:
@@ -70,6 +77,10 @@ def _record(record: Record) -> str:
 
 def _cut(block: Block) -> str:
     return "/".join(f"{head.seq}:{head.id.hex()[:4]}" for head in block.cut)
+
+
+def _standing(standing: Standing | None) -> str:
+    return "-" if standing is None else f"{standing.seq}#{standing.ackseq} {astuple(standing.rounds)}"
 
 
 def _message(message: Message) -> str:
@@ -92,8 +103,7 @@ def _message(message: Message) -> str:
             return (
                 f"hello e{message.epoch} h{message.height} linked {len(message.linked)}"
                 f"{' reply?' if message.reply else ''}"
-                f" mine {message.mine and (message.mine.seq, message.mine.ackseq, message.mine.round)}"
-                f" yours {message.yours and (message.yours.seq, message.yours.ackseq, message.yours.round)}"
+                f" mine {_standing(message.mine)} yours {_standing(message.yours)}"
             )
         case PullSlot(lane=lane, have=have, head=head):
             return f"pull slot {lane}:{have}..{head.seq}={head.id.hex()[:6]}"

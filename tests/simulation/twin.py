@@ -51,9 +51,14 @@ class Twin:
         assert place is not None
         for half in self.halves:
             half.filter = forgetful(place)
+        self._others_may_link = world.may_link
         world.may_link = self._may_link
 
     def _may_link(self, one: Node, other: Node) -> bool:
+        if not self._others_may_link(one, other):
+            return False
+        if not one.honest and not other.honest:
+            return False
         if one in self.halves:
             return self._side.get(other) is one
         if other in self.halves:

@@ -5,6 +5,7 @@ out in order, so a crash between any two of them is a cut through that list. One
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import assert_never
@@ -77,6 +78,12 @@ class World:
         """How long a crashed node is down; None: until told otherwise."""
         self.on_asks: Callable[[Node, Asks], None] = lambda node, asks: None
         """What people do when somebody asks to be let in."""
+        self.sift: Callable[[Link, Node, bytes], bytes | None] | None = None
+        """What the network lets pass of an envelope that leaves this end; it may keep the rest for later."""
+        self.after_step: Callable[[Node], None] | None = None
+        """Looks at each honest member after each of its steps."""
+        self.tally: Counter[str] = Counter()
+        """Faults injected, by kind."""
         self.more_lie_than_we_bear = False
         """Whether the test lets a quorum sign two blocks of one height: then a fork is to be noticed."""
         self.envelopes = self.bytes = self.steps = self.crashes = self.cuts = 0
@@ -115,6 +122,26 @@ class World:
         )
         node.store.apply(self.room.records)
 
+    def roll_back(self, node: Node, *, to: int, accountable: bool) -> None:
+        """A stopped machine's disk is as it was after its first `to` transactions.
+
+        Its member counts among the faulty ones from now on: nobody owes it anything. Only if all that it
+        ever signed has reached the others is it `accountable` for never signing anything twice.
+        """
+        node.amnesiac = True
+        node.accountable = accountable
+        self.tally["disk_rolled_back"] += 1
+        for said in self.properties.spoken.values():
+            said.honest = said.honest and said.author != node.id
+        self.wipe(node)
+        node.transactions = node.transactions[:to]
+        for records in node.transactions:
+            node.store.apply(records)
+        self.properties.forget(node.name)
+        self.properties.kept(node.name, self.room.records)
+        for records in node.transactions:
+            self.properties.kept(node.name, records)
+
     def start(self, node: Node, *, restarted: bool = True) -> None:
         """Run a replica from what the store holds; its clock starts at a number of its own."""
         assert node.replica is None
@@ -127,7 +154,7 @@ class World:
             key=node.key,
             rule=self.room.genesis.rule,
             verify=self.scheme.verify,
-            now=self.calendar.now + node.skew,
+            now=self._clock(node),
             restarted=restarted,
         )
         self._wake(node)
@@ -140,7 +167,7 @@ class World:
             return None
         uuid = self.dice.randbytes(16)
         body = Body(self.dice.randbytes(32), uuid + self.dice.randbytes(size))
-        self.properties.said(body, author=node.id, honest=node.honest)
+        self.properties.said(body, author=node.id, honest=node.honest and not node.amnesiac)
         self.give(node, Say(body))
         return uuid
 
@@ -180,6 +207,7 @@ class World:
             link = Link(one, other, latency=self.latency, in_order=self.in_order)
             self._links[pair] = link
         link.up = True
+        link.openings += 1
         for end in link.ends:
             if notice := link.notices.pop(end, None):
                 notice.alive = False
@@ -246,6 +274,10 @@ class World:
             self.start(node)
             self.relink()
 
+    def _clock(self, node: Node) -> float:
+        """Monotonic seconds as this machine counts them."""
+        return self.calendar.now * node.rate + node.skew
+
     # Running
 
     def run(self, *, until: float | None = None) -> None:
@@ -280,7 +312,7 @@ class World:
         if self.steps > self.max_steps:
             raise Violation(f"no rest after {self.steps} steps, {self.calendar.now:.1f} s")
         inputs, node.inbox = node.inbox, []
-        now = self.calendar.now + node.skew
+        now = self._clock(node)
         if node.timer is not None and not node.timer.alive:
             now = max(now, node.timer_at)
             node.timer = None
@@ -298,15 +330,18 @@ class World:
         for effect in effects[:crash_at]:
             if isinstance(effect, Persist):
                 persists += 1
-                if node.honest:
+                if node.honest and node.accountable:
                     self.properties.signatures.commit(node.id, signed, effect.records)
                     signed = []
             self._perform(node, effect)
         if node.honest and isinstance(replica, Replica):
             self._watch_broadcast(node, replica)
+            if self.after_step is not None:
+                self.after_step(node)
         if crash_at is not None:
+            self.tally[self._crash_kind(effects, crash_at)] += 1
             self.crash(node)
-        elif node.honest and signed:
+        elif node.honest and signed and node.accountable:
             raise Violation(f"{node} signed {len(signed)} things and kept none of them")
         if persists > 1:
             raise Violation(f"{node} wrote {persists} transactions in one step")
@@ -316,6 +351,15 @@ class World:
         for slot_id in replica.state.broadcast.delivered_at:
             keep = replica.state.broadcast.slots[slot_id]
             self.properties.delivered(node.name, keep, at=self.calendar.now)
+
+    def _crash_kind(self, effects: list[Effect], crash_at: int) -> str:
+        """Which boundary of a step a crash is at."""
+        before, after = effects[:crash_at], effects[crash_at:]
+        if any(isinstance(effect, Persist) for effect in after):
+            return "crash_before_transaction"  # which is also what a torn or refused one comes to
+        if not any(isinstance(effect, Send) for effect in after):
+            return "crash_after_sends"
+        return "crash_between_sends" if any(isinstance(e, Send) for e in before) else "crash_before_sends"
 
     def _crash_point(self, node: Node, effects: int) -> int | None:
         """Before which effect of this step the node crashes; as many as there are: after all of them."""
@@ -332,6 +376,7 @@ class World:
         match effect:
             case Persist(records=records):
                 node.store.apply(records)
+                node.transactions.append(records)
                 if node.honest:
                     self.properties.kept(node.name, records)
             case Send(peer=peer, data=data):
@@ -346,7 +391,8 @@ class World:
                 self.properties.pending(uuid)
             case Delivered(uuid=uuid, acks=acks):
                 node.acks_of[uuid] = acks
-                self.properties.own_delivered(node.name, uuid, acks)
+                if node.honest:
+                    self.properties.own_delivered(node.name, uuid, acks)
             case Ordered(height=height, items=items):
                 if node.honest:
                     self.properties.ordered(node.name, height, items, at=self.calendar.now)
@@ -378,10 +424,24 @@ class World:
         target = link.other(node)
         if node.withhold is not None and node.withhold(target, data):
             return
+        for changed in (data,) if node.rewrite is None else node.rewrite(target, data):
+            self.transmit(node, target, changed)
+
+    def transmit(self, node: Node, target: Node, data: bytes) -> None:
+        """This envelope leaves a machine, whoever made it; lost if their link is down."""
         self.envelopes += 1
         self.bytes += len(data)
-        if link.up:
-            link.lanes[node].carry(self.calendar, self.dice, lambda: self._arrive(node, target, data))
+        link = self._links[frozenset((node, target))]
+        if not link.up:
+            return
+        passing = data if self.sift is None else self.sift(link, node, data)
+        if passing is not None:
+            self.carry(link, node, passing)
+
+    def carry(self, link: Link, source: Node, data: bytes) -> None:
+        """It is under way now."""
+        target = link.other(source)
+        link.lanes[source].carry(self.calendar, self.dice, lambda: self._arrive(source, target, data))
 
     def _arrive(self, source: Node, target: Node, data: bytes) -> None:
         kept = target.filter(data) if target.filter else data
@@ -394,7 +454,7 @@ class World:
             node.timer = None
         if at is not None:
             node.timer_at = at
-            node.timer = self.calendar.schedule(at - node.skew, lambda: self._wake(node))
+            node.timer = self.calendar.schedule((at - node.skew) / node.rate, lambda: self._wake(node))
 
     # Telling
 
