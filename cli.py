@@ -13,7 +13,7 @@ import click
 
 from console.options import common_options, settings_from
 from console.settings import Settings
-from node.errors import Exit
+from node.errors import Exit, UsageError
 
 Task = Callable[[], Any]
 
@@ -246,16 +246,46 @@ def id(settings: Settings) -> Task:
 
 
 @verb
-@click.option("--store", is_flag=True, required=True, help="Check this room's whole record on disk.")
-@click.argument("path", required=False, type=click.Path(path_type=Path))
-def verify(settings: Settings, store: bool, path: Path | None) -> Task:
-    """Check the record.
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the proof to FILE; of several the later ones to FILE-2, FILE-3 and so on.",
+)
+def evidence(settings: Settings, out: Path | None) -> Task:
+    """Which members' keys signed twice.
 
-    With --store: every hash and every signature of a room's store, or of the copy of it at PATH.
+    Needs no running node. A file holds all that a stranger needs to check it: pigeon verify FILE. Exits with
+    1 when nobody was caught.
     """
-    from console.verify import verify_store
+    from console.evidence import evidence
 
-    return partial(verify_store, settings, path=path)
+    return partial(evidence, settings, out=out)
+
+
+@verb
+@click.option("--store", is_flag=True, help="Check a room's whole record on disk.")
+@click.argument("path", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+def verify(settings: Settings, store: bool, path: Path | None) -> Task:
+    """Check a file that pigeon made, or a whole record.
+
+    FILE is checked offline, with nothing but itself and the room that you mean: --room takes its
+    fingerprint, or an anchor (FINGERPRINT:HEIGHT:BLOCK), which you must have from elsewhere. Exits with 0
+    if it holds, 1 if it was altered, 6 if it is about another room, 8 if it cannot be told.
+
+    With --store: every hash and every signature of a room's store, or of the copy of it at FILE. Exits with
+    7 if it is sound and holds evidence against members.
+    """
+    if not store and path is None:
+        raise UsageError(
+            "There is nothing to check.", "Name a file, or give --store; see: pigeon verify --help"
+        )
+    from console.verify import verify_file, verify_store
+
+    if store or path is None:
+        return partial(verify_store, settings, path=path)
+    return partial(verify_file, settings, path=path)
 
 
 def main() -> NoReturn:

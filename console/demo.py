@@ -35,6 +35,8 @@ _SAYINGS: Final = (
     "the boat is painted",
 )
 
+_LIES: Final = ("the money is in the blue tin", "the money is in the red tin")
+
 NEXT: Final = """
 Every step held. Try it yourself, in two terminals:
 
@@ -81,6 +83,7 @@ class Demo:
         self._names = names
         self._messages = messages
         self._nodes: dict[str, Child] = {}
+        self._evidence = place
 
     async def play(self) -> None:
         names = self._names
@@ -94,6 +97,8 @@ class Demo:
         await self._one_is_killed(names[-1])
         await self._it_comes_back(names[-1])
         await self._same_record("all logs are the same again", names)
+        await self._one_lies(names[-1])
+        await self._a_stranger_checks(names[0])
         await self._all_stop()
         await self._a_byte_is_flipped(names[1])
 
@@ -219,6 +224,54 @@ class Demo:
                 )
             step.detail = f"it has the {missed} messages it missed, and speaks"
 
+    async def _one_lies(self, name: str) -> None:
+        """Its node is replaced by one that signs twice; what the others do about it is their own."""
+        async with self._story.step(f"{name}'s key signs two messages for one place") as step:
+            gone = self._nodes.pop(name)
+            gone.process.terminate()
+            await gone.wait(within=PATIENCE)
+            starts = {each: len(node.events) for each, node in self._nodes.items()}
+            liar = await self._children.start(name, str(self.home(name)), *_LIES, program="node.liar")
+            await liar.wait_for("notice", within=PATIENCE)
+            await step.note(f"half of the others were shown “{_LIES[0]}”, the rest “{_LIES[1]}”")
+            for each, node in self._nodes.items():
+                caught = await node.wait_for("evidence", within=PATIENCE, since=starts[each])
+                if caught["nick"] != name or not Path(caught["file"]).exists():
+                    raise ChildFailed(f"{each} holds no evidence against {name}: {dict(caught)}")
+                self._evidence = Path(caught["file"])
+            await self._all_say("{name} does not need {absent}", absent=name)
+            liar.process.terminate()
+            await liar.wait(within=PATIENCE)
+            step.detail = f"all {len(self._nodes)} others hold the evidence ({caught['kind']}), and go on"
+        honest = tuple(each for each in self._names if each != name)
+        await self._same_record(f"without {name} the logs are the same", honest)
+
+    async def _a_stranger_checks(self, first: str) -> None:
+        """Nothing but the file and the room's fingerprint, which it has from elsewhere."""
+        async with self._story.step("a stranger checks that evidence, with nothing but the file") as step:
+            room = next(event for event in self._nodes[first].events if event["event"] == "room")
+            file = self._place / "from-a-stranger.json"
+            content = self._evidence.read_bytes()
+            file.write_bytes(content)
+            reason = await self._verdict(file, room["fingerprint"], expected=Exit.DONE)
+            await self._verdict(file, "0" * 64, expected=Exit.MISMATCH)
+            words = b'"kind": "two '
+            if words not in content:
+                raise ChildFailed("The file does not say in words what it is about.")
+            file.write_bytes(content.replace(words, b'"kind": "few '))
+            await self._verdict(file, room["fingerprint"], expected=Exit.NO)
+            await step.note("as of another room, or with a word changed, it is refused")
+            step.detail = reason
+
+    async def _verdict(self, file: Path, room: str, *, expected: Exit) -> str:
+        code, output, complaints = await output_of(
+            "verify", str(file), "--room", room, "--json", "--home", str(self._place / "nobody")
+        )
+        if code != expected:
+            said = (output + complaints).decode(errors="replace")
+            raise ChildFailed(f"`pigeon verify` exits {code} instead of {expected}: {said}")
+        return str(msgspec.json.decode(output.splitlines()[0])["reason"])
+
     async def _all_stop(self) -> None:
         async with self._story.step("all stop when asked to") as step:
             for node in self._nodes.values():
@@ -233,9 +286,9 @@ class Demo:
             copy = self._place / f"{name}-copy"
             shutil.copytree(self.home(name), copy)
             code, output, _ = await output_of("verify", "--store", "--json", "--home", str(copy))
-            if code != Exit.DONE:
+            if code != Exit.BYZANTINE:
                 raise ChildFailed(f"The copy is not sound before anything was changed: {output.decode()}")
-            await step.note("before: sound")
+            await step.note(f"before: {msgspec.json.decode(output.splitlines()[0])['reason']}")
             message = msgspec.json.decode((await self._log(name))[0])
             flip_words(copy, message["text"].encode())
             await step.note(f"flipped: one bit of “{message['text']}”, which is in block {message['height']}")

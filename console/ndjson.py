@@ -16,6 +16,7 @@ class MemberEvent(Event, frozen=True, tag="member"):
     state: str
     admitted_at: int
     words: str
+    convicted: bool
     have: int
     need: int
 

@@ -27,6 +27,9 @@ def members_table(members: list[MemberView], *, color: bool) -> str:
         since = "-" if each.state == "asks" else str(each.admitted_at)
         nick = Text(one_line(each.nick), style=style)
         table.add_row(nick, Text(state, style=style), since, each.member[:16])
+        if each.convicted:
+            table.add_row("", Text("this key signed twice: it is not listened to"), "", "")
+            table.add_row("", Text(f"to be for its removal: pigeon remove {one_line(each.nick)}"), "", "")
         if each.words:
             table.add_row("", Text(f"words: {one_line(each.words).upper()}"), "", "")
     return _drawn(table, color=color)

@@ -1,4 +1,4 @@
-"""`verify --store`: is everything on this disk what was agreed, to the last byte and signature?"""
+"""`verify`: is a file true, is everything on this disk what was agreed, to the last byte and signature?"""
 
 from pathlib import Path
 
@@ -19,10 +19,32 @@ class VerdictEvent(Event, frozen=True, tag="verdict"):
     ok: bool
     reason: str
     room: str
+    kind: str | None = None
+    """Of evidence: what was signed."""
     index: int | None = None
     member: str | None = None
     nick: str | None = None
     text: str | None = None
+
+
+async def verify_file(settings: Settings, *, path: Path) -> int:
+    """0: it holds; 1: altered; 6: about another room; 8: unreadable, another version's, or no --room."""
+    from node.verdict import judge, read_file
+
+    data = await trio.to_thread.run_sync(read_file, path, abandon_on_cancel=True)
+    verdict = await trio.to_thread.run_sync(lambda: judge(data, room=settings.room), abandon_on_cancel=True)
+    await _tell(
+        settings,
+        VerdictEvent(
+            ok=verdict.ok,
+            reason=verdict.reason,
+            room=verdict.room,
+            kind=verdict.kind or None,
+            member=verdict.member or None,
+            nick=verdict.nick or None,
+        ),
+    )
+    return verdict.exit
 
 
 async def verify_store(settings: Settings, *, path: Path | None) -> int:
@@ -66,8 +88,12 @@ def _with_block(sentence: str, height: int | None) -> str:
 
 
 async def _say(settings: Settings, room: RoomConfig, *, ok: bool, reason: str) -> None:
+    await _tell(settings, VerdictEvent(ok=ok, reason=reason, room=room.fingerprint))
+
+
+async def _tell(settings: Settings, verdict: VerdictEvent) -> None:
     out = Out(settings)
     if settings.json:
-        await JsonScreen(out).event(VerdictEvent(ok=ok, reason=reason, room=room.fingerprint))
+        await JsonScreen(out).event(verdict)
     else:
-        await out.data(f"{'ok' if ok else '!'}  {one_line(reason)}\n".encode())
+        await out.data(f"{'ok' if verdict.ok else '!'}  {one_line(verdict.reason)}\n".encode())

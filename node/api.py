@@ -19,6 +19,8 @@ class MemberView(msgspec.Struct, frozen=True):
     admitted_at: int
     """Height of the block that admitted it; 0 for the founder."""
     words: str = ""
+    convicted: bool = False
+    """Its vote key signed twice and is not listened to."""
     have: int = 0
     need: int = 0
 

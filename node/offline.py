@@ -1,6 +1,7 @@
 """The record without a running node: read it, check it, and leave a message in the queue."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,41 @@ def check_store(home: Home, room: RoomConfig, *, path: Path | None = None) -> "l
         raise in_words(error) from error
     except StoreError as error:
         raise NodeError(str(error), "Check --home and --room.", exit_code=Exit.COULD_NOT_CHECK) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caught:
+    """A key that signed twice; `file`: for a stranger to check, None where this record lacks a part."""
+
+    member: str
+    nick: str
+    kind: str
+    where: str
+    file: bytes | None
+
+
+def caught_members(home: Home, room: RoomConfig) -> list[Caught]:
+    """Everything in the store that is evidence, in the order it was found. Blocking."""
+    from chain.case import check_case
+
+    store = open_store(home, room.fingerprint, read_only=True)
+    try:
+        found: list[Caught] = []
+        members = store.snapshot().tip.committee.members
+        nicks = {member.identity: member.nick for member in members}
+        for kept in store.evidence():
+            file = store.case(kept)
+            where, accused = "", [(kept.member.hex(), nicks.get(kept.member, ""))] if any(kept.member) else []
+            if file is not None:
+                case = check_case(file, verify=ed25519_verify)
+                where, accused = case.where, [(each.member, each.nick) for each in case.accused]
+            for member, nick in accused or [("", "")]:
+                found.append(Caught(member=member, nick=nick, kind=kept.kind, where=where, file=file))
+        return found
+    except StoreError as error:
+        raise in_words(error) from error
+    finally:
+        store.close()
 
 
 def count_evidence(home: Home, room: RoomConfig) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chain.committee import Committee
+from chain.committee import Committee, Member
 from chain.ids import MemberId
 from chain.replica import Replica
 from node.api import MemberView
@@ -93,6 +93,12 @@ class Standing:
                 "After the restart this node signs nothing until enough members confirmed its journal."
             )
         notes += [
+            f"The key of {member.nick} signed twice, so this node does not listen to it: see "
+            f"`pigeon evidence`, and `pigeon remove {member.nick}`."
+            for member in committee.members
+            if self._is_convicted(member) and member.identity != self.me
+        ]
+        notes += [
             f"{event.nick} {'wants to leave' if event.leaves else 'is to be removed'}: "
             f"{event.have} of {event.need} are for it ({', '.join(event.by)})."
             for event in self.removals.events()
@@ -106,6 +112,9 @@ class Standing:
             )
         return notes
 
+    def _is_convicted(self, member: Member) -> bool:
+        return member.vote_key in self.replica.state.court.convicted
+
     def members(self, admitted_at: Mapping[MemberId, int]) -> list[MemberView]:
         """One line for each member; `admitted_at`: heights, 0 for the founder."""
         linked, members = self.mesh.linked(), []
@@ -118,6 +127,7 @@ class Standing:
                     state="me" if member.identity == self.me else state,
                     admitted_at=admitted_at.get(member.identity, 0),
                     words=self.mesh.words(member.identity),
+                    convicted=self._is_convicted(member),
                 )
             )
         return members

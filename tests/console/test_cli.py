@@ -13,6 +13,7 @@ VERBS = [
     "admit",
     "chat",
     "demo",
+    "evidence",
     "id",
     "invite",
     "join",
