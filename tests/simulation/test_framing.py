@@ -4,11 +4,13 @@ Across crashes, restarts, lost links and round changes; what it makes of liars' 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import combinations, product
 
 import pytest
 
 from chain.block import Head, SlotStub
+from chain.errors import MalformedError
 from chain.evidence import (
     BrokenPromise,
     Evidence,
@@ -40,7 +42,8 @@ from chain.message import (
     unpack,
 )
 from tests.simulation.machine import Node
-from tests.simulation.scenario import Story
+from tests.simulation.siege import Siege
+from tests.simulation.twin_story import TwinStory
 from tests.simulation.world import World
 
 PAIRS = 40_000
@@ -60,8 +63,9 @@ class Eavesdropper:
         send = world._send
 
         def listening(node: Node, peer: MemberId, data: bytes) -> None:
-            for message in unpack(data):
-                self._hear(message)
+            with suppress(MalformedError):  # some liars send garbage
+                for message in unpack(data):
+                    self._hear(message)
             send(node, peer, data)
 
         world._send = listening  # type: ignore[method-assign]
@@ -150,13 +154,23 @@ class Eavesdropper:
         return tried, found
 
 
-@pytest.mark.parametrize("seed", range(16))
-def test_nothing_that_honest_members_sign_can_be_made_into_evidence_against_them(seed: int) -> None:
-    story = Story(seed, None)
+def played(family: type[TwinStory] | type[Siege], seed: int) -> Eavesdropper:
+    """A story to its end, and who listened."""
+    story = family(seed, None)
     heard = Eavesdropper(story.world)
     story.play()
+    return heard
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("family", [TwinStory, Siege], ids=["twin", "siege"])
+def test_nothing_that_honest_members_sign_can_be_made_into_evidence_against_them(
+    family: type[TwinStory] | type[Siege], seed: int
+) -> None:
+    heard = played(family, seed)
     tried, convicted = heard.convicted()
-    honest = {node.id for node in story.world.nodes if node.honest}
+    # Whose disk is an old copy of itself may sign twice: it counts among the f, and is called no liar.
+    honest = {node.id for node in heard.world.nodes if node.honest and node.accountable}
     assert tried > 0
     assert {member: kinds for member, kinds in convicted.items() if member in honest} == {}
 
@@ -165,8 +179,5 @@ def test_the_same_adversary_does_convict_liars() -> None:
     """Or the test above would show nothing."""
     kinds: set[str] = set()
     for seed in range(16):
-        story = Story(seed, None)
-        heard = Eavesdropper(story.world)
-        story.play()
-        kinds |= {kind for found in heard.convicted()[1].values() for kind in found}
+        kinds |= {kind for found in played(TwinStory, seed).convicted()[1].values() for kind in found}
     assert kinds >= {"two slots for one place", "two acks of one number", "two prevotes in one round"}
