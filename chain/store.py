@@ -144,7 +144,11 @@ class Store:
                 self._db.execute("ROLLBACK")
             raise StoreError(f"The record could not be written: {error}. Is the disk full?") from error
         self._number += 1
-        self._file.note(self._number)
+        try:
+            self._file.note(self._number)
+        except OSError as error:  # the transaction stands, but nothing outside vouches for it
+            what = error.strerror or error
+            raise StoreError(f"The mark beside the record could not be written: {what}.") from error
 
     def forget_loss(self) -> None:
         """The key that signed what is lost signs no more, so the loss concerns nobody; StoreError."""

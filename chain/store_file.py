@@ -84,7 +84,8 @@ def create_file(path: str | Path, *, genesis: Genesis, me: MemberId) -> Opened:
         db = _connect(str(path))
         _prepare_to_write(db)
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"The store {path} could not be made: {error}.") from error
+        what = getattr(error, "strerror", None) or error
+        raise StoreError(f"The store {path} could not be made: {what}.") from error
     return Opened(db, Rows(db, genesis.room_id()), genesis, me, mark, 1)
 
 

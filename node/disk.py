@@ -1,5 +1,6 @@
 """The keys and the store of a room on disk, with their errors in words for people."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nacl.signing import SigningKey
@@ -44,7 +45,7 @@ def open_store(home: Home, fingerprint: str, *, read_only: bool = False) -> "Sto
 
     me = MemberId(bytes(identity_of(home).verify_key))
     try:
-        return Store.open(
+        store = Store.open(
             home.store_file(fingerprint),
             room=RoomId(bytes.fromhex(fingerprint)),
             me=me,
@@ -53,6 +54,21 @@ def open_store(home: Home, fingerprint: str, *, read_only: bool = False) -> "Sto
         )
     except StoreError as error:
         raise in_words(error) from error
+    if not read_only:
+        with suppress(NodeError):  # a full disk need not keep a room shut
+            _keep_genesis(home, store.genesis)
+    return store
+
+
+def _keep_genesis(home: Home, genesis: "Genesis") -> None:
+    """Its hash is the room: whatever happens to the store, a new one can be begun from this file."""
+    path, content = home.genesis_file(genesis.room_id().hex()), encode(genesis)
+    try:
+        whole = path.read_bytes() == content
+    except OSError:
+        whole = False
+    if not whole:
+        write_whole(path, content)
 
 
 def create_store(home: Home, genesis: "Genesis", *, me: MemberId) -> "Store":
@@ -61,8 +77,7 @@ def create_store(home: Home, genesis: "Genesis", *, me: MemberId) -> "Store":
 
     fingerprint = genesis.room_id().hex()
     path = home.store_file(fingerprint)
-    # Its hash is the room: whatever happens to the store, a new one can be begun from this.
-    write_whole(home.genesis_file(fingerprint), encode(genesis))
+    _keep_genesis(home, genesis)
     try:
         return Store.create(path, genesis=genesis, me=me, verify=ed25519_verify)
     except StoreError as error:
@@ -75,7 +90,7 @@ def in_words(error: BaseException) -> NodeError:
 
     if isinstance(error, ForeignStoreError):
         return Mismatch(str(error), "Put the store back where it belongs, or use another --home.")
-    if isinstance(error.__cause__, sqlite3.OperationalError):  # the disk, and not what is on it
+    if isinstance(error.__cause__, sqlite3.OperationalError | OSError):  # the disk, and not what is on it
         return NodeError(
             str(error), "Nothing that was shown is lost: free some space or mend the disk, then start again."
         )

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from node.config import Home, make_private_directory
 from node.errors import Exit, NodeError
@@ -40,8 +40,9 @@ def room_lock(home: Home, fingerprint: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RoomLocked(_holder(descriptor)) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # only to tell others: the lock is held on a full disk, too
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         # The file stays: were it removed, two processes could hold locks on two files of that name.
         yield
     finally:

@@ -268,6 +268,24 @@ def test_a_loss_is_forgotten_once_its_key_signs_no_more(tmp_path: Path) -> None:
     assert again.mark_fault == ""
 
 
+def test_a_mark_that_cannot_be_written_is_an_error_though_the_transaction_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError("No space left on device")
+
+    store = made(tmp_path / "store")
+    monkeypatch.setattr("os.pwrite", refuse)
+    with pytest.raises(StoreError, match="The mark beside the record could not be written: No space left"):
+        store.apply([Journal("a", b"b")])
+    monkeypatch.undo()
+    store.close()
+    store = opened(tmp_path / "store")
+    assert store.snapshot().journal == (("a", b"b"),)
+    assert (store.rolled_back, store.mark_fault) == (False, "")
+    store.close()
+
+
 def test_a_body_that_left_the_queue_leaves_no_copy_behind(tmp_path: Path) -> None:
     store = made(tmp_path / "store")
     secret = body("between you and me")

@@ -1,4 +1,4 @@
-"""The real command line, made deadly: it kills itself with SIGKILL at its k-th persisted write.
+"""The real command line, made deadly: at its k-th persisted write it kills itself, or fills its disk.
 
 Everything is wrapped from outside: the product has no switch for it. A write is a commit of the database, a
 write of the mark, or a step with a file (create, write, sync, link, rename, remove) under the directories
@@ -6,7 +6,9 @@ that are watched. Beside the room's files it keeps a record of its own of every 
 written before the process can die; whatever leaves the machine unsynced is noted there as a violation.
 """
 
+import errno
 import os
+import resource
 import signal
 import sqlite3
 import stat
@@ -38,8 +40,11 @@ FILE_STEPS: Final = (
     "mkdir",
     "open",
 )
-WITNESS_TAGS: Final = (b"pigeon/slot-signature/", b"pigeon/ack/", b"pigeon/prevote/", b"pigeon/propose/")
-VOTE_TAGS: Final = (*WITNESS_TAGS, b"pigeon/round-change/", b"pigeon.invalid/")
+NEED_ROOM: Final = ("write", "pwrite", "link", "mkdir", "open")
+VOTE_TAGS: Final = (
+    *(f"pigeon/{kind}/".encode() for kind in ("slot-signature", "ack", "prevote", "propose", "round-change")),
+    b"pigeon.invalid/",
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Death:
     under: Path
     store_only: bool = False
     """Count only commits and marks."""
+    full: bool = False
+    """It is the disk that dies: from then on it takes nothing more."""
 
 
 class Witness:
@@ -63,7 +70,10 @@ class Witness:
 
     def note(self, kind: str, *values: object) -> None:
         line = msgspec.msgpack.encode([kind, *values])
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limits[1], limits[1]))  # ours is another disk
         _REAL["write"](self._file, len(line).to_bytes(4, "big") + line)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     def signed(self, key: bytes, message: bytes, signature: bytes) -> None:
         if message.startswith(VOTE_TAGS):
@@ -96,6 +106,7 @@ class _Reaper:
         self._counts = counts
         self._told = told
         self._seen = 0
+        self._full = False
         self._lock = threading.Lock()
 
     def around(
@@ -111,6 +122,8 @@ class _Reaper:
         if fatal == "before":
             self._die(what, where)
         try:
+            if self._full and what in NEED_ROOM and not where.startswith(("/dev/", "/proc/")):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), where)
             result = step()
             done()
         finally:  # a step that the system refused is one as well
@@ -119,7 +132,13 @@ class _Reaper:
         return result
 
     def _die(self, what: str, where: str) -> None:
+        assert self._death is not None
         self._told(f"{what} {Path(where).name}")
+        if self._death.full:
+            self._full = True
+            # SQLite writes by itself: the system refuses every byte from here on.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+            return
         os.kill(os.getpid(), signal.SIGKILL)
 
 

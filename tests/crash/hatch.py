@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -36,7 +37,7 @@ class CrashFailed(AssertionError):
 class Child:
     """One process, and everything that it said."""
 
-    def __init__(self, name: str, pid: int, stdin: int, stdout: int, complaints: Path) -> None:
+    def __init__(self, name: str, pid: int, *, stdin: int, stdout: int, stderr: int) -> None:
         self.name = name
         self.pid = pid
         self.events: list[Event] = []
@@ -44,8 +45,9 @@ class Child:
         self.code: int | None = None
         """Its exit code once it has ended; minus the signal's number if one ended it."""
         self._stdin: int | None = stdin
-        self._complaints = complaints
         self.stdout = stdout
+        self._stderr = stderr
+        self._complaints = b""
         self._rest = b""
 
     def say(self, *lines: str) -> None:
@@ -76,7 +78,10 @@ class Child:
         self.events += [json.loads(line) for line in lines]
         if chunk:
             return True
+        self.complaints()
         os.close(self.stdout)
+        os.close(self._stderr)
+        self._stderr = -1
         self.end_input()
         self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return False
@@ -85,7 +90,10 @@ class Child:
         return [event for event in self.events if event["event"] == kind]
 
     def complaints(self) -> str:
-        return self._complaints.read_text(errors="replace")[-2000:]
+        """What it wrote to standard error; never so much that the pipe is full."""
+        with suppress(BlockingIOError, OSError):
+            self._complaints += os.read(self._stderr, 1 << 16)
+        return self._complaints.decode(errors="replace")[-2000:]
 
 
 class Hatch:
@@ -95,25 +103,25 @@ class Hatch:
         self.directory = directory
         self._selector = selectors.DefaultSelector()
         self._running: dict[int, Child] = {}
-        self._count = 0
         self.started = 0
 
     def start(self, name: str, *arguments: str, death: deadly.Death | None = None) -> Child:
         """`pigeon ARGUMENTS` in a process of its own; its signatures go to the record of `name`."""
-        self._count += 1
         self.started += 1
-        complaints = self.directory / f"{name}.{self._count}.err"
+        # Pipes, no files: on a full disk it still can say so.
         theirs_in, ours_in = os.pipe()
         ours_out, theirs_out = os.pipe()
+        ours_err, theirs_err = os.pipe()
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            _redirect(theirs_in, theirs_out, complaints)
+            _redirect(theirs_in, theirs_out, theirs_err)
             _become(arguments, death=death, witness=self.witness(name))
-        os.close(theirs_in)
-        os.close(theirs_out)
-        os.set_blocking(ours_out, False)
-        child = Child(name, pid, ours_in, ours_out, complaints)
+        for each in (theirs_in, theirs_out, theirs_err):
+            os.close(each)
+        for each in (ours_out, ours_err):
+            os.set_blocking(each, False)
+        child = Child(name, pid, stdin=ours_in, stdout=ours_out, stderr=ours_err)
         self._running[ours_out] = child
         self._selector.register(ours_out, selectors.EVENT_READ)
         return child
@@ -157,12 +165,12 @@ class Hatch:
         self.until(lambda: not self._running, what="everything ends")
 
 
-def _redirect(stdin: int, stdout: int, complaints: Path) -> None:
+def _redirect(stdin: int, stdout: int, stderr: int) -> None:
     """Streams of its own, and nobody else's."""
     os.setsid()
     os.dup2(stdin, 0)
     os.dup2(stdout, 1)
-    os.dup2(os.open(complaints, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 2)
+    os.dup2(stderr, 2)
     os.closerange(3, _MOST_DESCRIPTORS)
     sys.stdin, sys.stdout, sys.stderr = (
         os.fdopen(each, mode) for each, mode in ((0, "r"), (1, "w"), (2, "w"))

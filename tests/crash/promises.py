@@ -94,6 +94,9 @@ class Home:
         died = [values[0] for kind, *values in records_of(self.hatch.witness(self.name)) if kind == "died"]
         return str(died[-1]) if died else "nothing"
 
+    def died_at_count(self) -> int:
+        return sum(kind == "died" for kind, *_ in records_of(self.hatch.witness(self.name)))
+
     def note_kill(self, tally: Tally, story: str, child: Child) -> bool:
         """Count it if this process was killed; False if it did what it was for."""
         if child.code == 0:
