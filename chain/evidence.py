@@ -125,7 +125,7 @@ def epoch_of(evidence: Evidence) -> int:
 
 def convict(evidence: Evidence, *, room: RoomId, committee: Committee, verify: Verifier) -> Conviction | None:
     """Judge evidence by the committee of its epoch; None if it does not show what it claims."""
-    place, kind, where = _accused(evidence)
+    place, kind, where = charge(evidence)
     if place >= committee.n:
         return None
     member = committee.members[place]
@@ -183,8 +183,8 @@ def convict(evidence: Evidence, *, room: RoomId, committee: Committee, verify: V
     return Conviction(place, member.identity, member.vote_key, epoch_of(evidence), kind, where)
 
 
-def _accused(evidence: Evidence) -> tuple[int, str, str]:
-    """Whose signatures these claim to be, what kind of offence, and at which position."""
+def charge(evidence: Evidence) -> tuple[int, str, str]:
+    """Whose signatures these claim to be (a place), what kind of offence, and at which position."""
     match evidence:
         case TwoSlots(first=SignedStub(stub=stub)):
             return stub.lane, "two slots for one place", f"slot {stub.seq} of epoch {stub.epoch}"

@@ -5,7 +5,7 @@ Whatever the order in which rules ran, `flush` puts the durable transaction firs
 
 from chain.codec import encode
 from chain.effects import Effect, Fault, FaultKind, Persist, Send
-from chain.evidence import Evidence
+from chain.evidence import Evidence, charge
 from chain.ids import MemberId
 from chain.message import Message, pack
 from chain.records import Record
@@ -20,8 +20,8 @@ class Outbox:
         self._records: list[Record] = []
         self._messages: dict[MemberId, list[Message]] = {}
         self._notices: list[Effect] = []
-        self.accused: list[bytes] = []
-        """Evidence that came up in this tick and is still to be judged."""
+        self._accused: dict[tuple[int, str], bytes] = {}
+        """Evidence that came up in this tick and is still to be judged, one piece a member and kind."""
 
     def keep(self, record: Record) -> None:
         self._records.append(record)
@@ -47,14 +47,13 @@ class Outbox:
 
     def accuse(self, evidence: Evidence) -> bytes:
         """Two things that contradict each other came up; its encoding, which is judged within this tick."""
-        data = encode(evidence)
-        if data not in self.accused:
-            self.accused.append(data)
-        return data
+        place, kind, _ = charge(evidence)
+        return self._accused.setdefault((place, kind), encode(evidence))
 
     def take_accused(self) -> list[bytes]:
-        taken, self.accused = self.accused, []
-        return taken
+        """All of it; none is left."""
+        taken, self._accused = self._accused, {}
+        return list(taken.values())
 
     def unsend(self, peer: MemberId) -> None:
         """The link is gone: what was meant for it is not sent."""
