@@ -4,7 +4,6 @@ JSON around canonical bytes: what stands there for people has to agree with what
 """
 
 import base64
-import binascii
 from dataclasses import dataclass
 from typing import Annotated, assert_never, cast
 
@@ -133,7 +132,7 @@ def check_case(data: bytes, *, verify: Verifier, anchor: Anchor | None = None) -
             raise OtherVersionError(f"version {said.v}; this program knows {VERSION}")
         file = msgspec.json.decode(data, type=_File)
         packed = base64.b64decode(file.proof, validate=True)
-    except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise MalformedError(f"this file is no evidence: {error}") from None
     proof = decode(packed, _Proof, limit=MAX_CASE)
     room = _room_of(proof.genesis)
