@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check sim crash bench clean
+.PHONY: help setup demo test check sim fuzz crash bench clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ sim: setup  ## Seeded simulation of the chain core: every seed must keep every p
 
 crash: setup  ## Real nodes killed at every write, torn and full disks, flipped bits: nothing shown is lost.
 	$(BIN)/python -m tests.crash.run
+
+fuzz: setup  ## Hostile bytes for every decoder, a million in all; NIGHTLY=1: a million for each.
+	$(BIN)/python -m tests.fuzz.run
 
 bench: setup  ## From `pending` to `final` on this machine: 200 messages, four real nodes.
 	$(BIN)/python -m tests.bench.latency
