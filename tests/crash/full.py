@@ -15,7 +15,7 @@ _EVERY = 3
 
 
 def stories(hatch: Hatch, directory: Path) -> Iterator[Tally]:
-    """Full at each write of a founding, then of a start, each after so many messages; one tally a full disk."""
+    """Full at each write of a founding, then at each of a start; one tally a full disk."""
     for number in itertools.count(1):
         tally, through = founding(hatch, directory, number)
         yield tally
@@ -81,8 +81,8 @@ def _fills(home: Home, hatch: Hatch, tally: Tally, number: int, *arguments: str)
     errors = child.shown("error")
     if child.code not in (Exit.COULD_NOT_CHECK, Exit.TIMED_OUT, Exit.UNREACHABLE) or len(errors) != 1:
         raise CrashFailed(
-            f"{home.name}: on a full disk (at {home.died_at()}) it ended with {child.code} and said {errors}\n"
-            f"{child.complaints()}"
+            f"{home.name}: on a full disk (at {home.died_at()}) it ended with {child.code} "
+            f"and said {errors}\n{child.complaints()}"
         )
     if not errors[0]["message"] or not errors[0]["hint"] or "inside pigeon" in errors[0]["message"]:
         raise CrashFailed(f"{home.name}: on a full disk (at {home.died_at()}) it said {errors[0]}")

@@ -2,7 +2,8 @@
 
     python -m tests.crash.run [--seconds 270] [--seed 1] [--keep DIR] [--at-least 500]
 
-Two workers: one kills a node that is alone in its room, the other members of rooms of up to five over WebRTC.
+Three workers: one kills a node that is alone in its room, one members of rooms of up to five over WebRTC, one
+fills disks, tears write-ahead logs and flips bits (tests/crash/full.py, tests/crash/damage.py).
 A node is the real command line in a process of its own; it ends itself with SIGKILL before or after its k-th
 commit, mark or step with a file (tests/crash/deadly.py). After each kill it is started again, and checked
 through the public commands: whatever was shown as final stands where it stood, whatever was shown as pending
@@ -13,8 +14,10 @@ one position, and nothing left a process before it was on its disk.
 """
 
 import argparse
+import itertools
 import os
 import pickle
+import random
 import shutil
 import sys
 import tempfile
@@ -24,15 +27,46 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.crash import alone, together
+from tests.crash import alone, damage, full, together
 from tests.crash.hatch import Hatch
 from tests.crash.promises import Tally
 
 _NIGHT: Final = 1800.0
 _PROGRESS: Final = 20.0
+CHECKED: Final = (
+    "pending",
+    "final",
+    "positions",
+    "full",
+    "torn_noticed",
+    "torn_intact",
+    "flips_found",
+    "repaired",
+)
+_FLIP_BATCHES: Final = 60
+
+
+def disk_stories(hatch: Hatch, directory: Path, seed: int) -> Iterator[Tally]:
+    """Full disks, torn logs and flipped bits take turns until each has had enough."""
+    kinds = [
+        (full.stories(hatch, directory), 4),
+        (damage.torn(hatch, directory), 16),
+        (itertools.islice(damage.flipped(hatch, directory, random.Random(seed)), _FLIP_BATCHES), 1),
+    ]
+    while kinds:
+        for turn in list(kinds):
+            told = 0
+            for tally in itertools.islice(*turn):
+                told += 1
+                yield tally
+            if not told:
+                kinds.remove(turn)
+
+
 STORIES: Final[dict[str, Callable[[Hatch, Path, int], Iterator[Tally]]]] = {
     "alone": alone.stories,
     "together": together.stories,
+    "disks": disk_stories,
 }
 
 
@@ -45,14 +79,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the random choices")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work in DIR and leave it there")
     parser.add_argument("--at-least", type=int, default=500, help="fail with fewer kills")
-    parser.add_argument("--story", choices=STORIES, action="append", help="only these (repeatable)")
     given = parser.parse_args()
     began = time.monotonic()
     place = given.keep or Path(tempfile.mkdtemp(prefix="pigeon-crash-"))
     try:
-        tally, started, failures = _work(
-            given.story or list(STORIES), place, seed=given.seed, until=began + given.seconds
-        )
+        tally, started, failures = _work(list(STORIES), place, seed=given.seed, until=began + given.seconds)
     finally:
         if given.keep is None:
             shutil.rmtree(place, ignore_errors=True)
@@ -63,7 +94,7 @@ def main() -> int:
     seconds = time.monotonic() - began
     print("crash", *(f"{name}={count}" for name, count in counts.items()), f"seconds={seconds:.0f}")
     lacking = [name for name in ("commit", "mark", "file") if not tally.steps[name]]
-    lacking += [name for name in ("pending", "final", "positions") if not tally.checked[name]]
+    lacking += [name for name in CHECKED if not tally.checked[name]]
     if kills < given.at_least or lacking:
         print(f"too little was done: {kills} kills, and no {' or '.join(lacking) or 'lack'}", file=sys.stderr)
         return 1
