@@ -17,9 +17,9 @@ _WRITES_OF_A_SEND = 11
 def stories(hatch: Hatch, directory: Path, seed: int) -> Iterator[Tally]:
     """One tally a kill (or a few), for ever; the stories take turns, the first two until they are through."""
     kinds = [
+        (lives(hatch, directory, random.Random(seed)), 24),
         (every_founding(hatch, directory), 8),
         (every_queueing(hatch, directory), 4),
-        (lives(hatch, directory, random.Random(seed)), 24),
     ]
     while True:
         for kind, at_once in kinds:

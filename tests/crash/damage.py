@@ -105,7 +105,8 @@ def torn(hatch: Hatch, directory: Path) -> Iterator[Tally]:
     edges = range(_HEADER, len(whole) + 1, _FRAME_HEADER + page)
     if len(edges) < len(_SPOKEN):
         raise CrashFailed(f"a log of {len(whole)} bytes is too short to be torn")
-    tears = [(what, data) for edge in edges for what, data in _tears(whole, edge)]
+    tears = [("as it was", whole)]
+    tears += [(what, data) for edge in edges for what, data in _tears(whole, edge)]
     tears += [("no log", b""), ("its header", bytes(_HEADER) + whole[_HEADER:])]
     for number, (what, data) in enumerate(tears):
         tally = Tally()
@@ -120,8 +121,8 @@ def torn(hatch: Hatch, directory: Path) -> Iterator[Tally]:
 
 def _tears(whole: bytes, edge: int) -> Iterator[tuple[str, bytes]]:
     """The log cut off at and around one edge of its frames, and garbled there."""
-    for at in {edge - 1, edge, edge + 1, edge + _FRAME_HEADER, edge + 100}:
-        if at <= len(whole):
+    for at in (edge - 1, edge, edge + 1, edge + _FRAME_HEADER, edge + 100):
+        if at < len(whole):
             yield f"cut at {at}", whole[:at]
     if edge < len(whole):
         yield (
