@@ -23,6 +23,8 @@ from chain.store_verify import follow_epoch, integrity
 
 _ITEMS_A_BLOCK = 2 * 64 * MAX_MEMBERS * (SLOT_BODIES + SLOT_CONTROL)
 """No block orders more, whatever a damaged header says."""
+_MISSING_NAMED = 100
+"""So many missing blocks in a row are named one by one: a damaged height may be any number."""
 _ANY_MESSAGE = cast(type[Message], Message)
 
 
@@ -109,8 +111,7 @@ class _Check:
         heights = self._numbers("blocks", "height")
         for place, start in enumerate(starts):
             stop = starts[place + 1].height if place + 1 < len(starts) else 2**53
-            top = max((height for height in heights if start.height < height <= stop), default=0)
-            self._check_piece(start, top=top)
+            self._check_piece(start, heights=[each for each in heights if start.height < each <= stop])
         sound = not self._problems
         for table in COLUMNS:
             self._check_rows(table)
@@ -167,11 +168,17 @@ class _Check:
         ):
             self._add("its certificate lacks a quorum's signatures", table, block.height)
 
-    def _check_piece(self, start: Tip, *, top: int) -> None:
-        """Blocks that must follow one another from `start` up to the height `top`."""
+    def _check_piece(self, start: Tip, *, heights: list[int]) -> None:
+        """Blocks that must follow one another from `start` up to the highest of `heights`."""
         tip: Tip | None = start
         before: _Edge | None = _Edge(start.block, start.cut, start.frontier.size)
-        for height in range(start.height + 1, top + 1):
+        height, top, missing = start.height, max(heights, default=0), 0
+        while height < top:
+            if missing == _MISSING_NAMED:
+                following = min(each for each in heights if each > height)
+                self._add(f"it is missing, as all below block {following}", "blocks", height + 1)
+                height, missing = following - 1, 0
+            height += 1
             faults = len(self._problems)
             row = None
             with self._noting(height):
@@ -186,6 +193,7 @@ class _Check:
             if len(self._problems) > faults:
                 tip = None
             before = _edge_after(row) if row is not None else None
+            missing = missing + 1 if row is None else 0
 
     def _check_block(self, row: BlockRow, *, height: int, before: "_Edge | None") -> None:
         """What can be said of one block even if those before it are damaged."""

@@ -192,7 +192,7 @@ class Rows:
             return None
         _, state, data = rows[0]
         if data is None:
-            return BodyRow(int(state or 0), None, 0)
+            return BodyRow(state if isinstance(state, int) else BODY_HERE, None, 0)
         return BodyRow(BODY_HERE, parse("bodies", data, Body), len(_blob(data)))
 
     def items(self, start: int, stop: int) -> list[ItemRow]:

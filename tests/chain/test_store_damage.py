@@ -333,6 +333,25 @@ def test_rows_that_stand_nowhere_are_noticed(pristine: Path, tmp_path: Path) -> 
             reopened(path)
 
 
+def test_a_height_that_is_any_number_is_a_gap_like_others(pristine: Path, tmp_path: Path) -> None:
+    path = copy_of(pristine, tmp_path)
+    last, wrong = BLOCKS[-1].block.height, 2**50
+    row = (wrong, BLOCKS[-1].id, encode(BLOCKS[-1].block), encode(BLOCKS[-1].certificate))
+    problems = forge(path, lambda store: store._rows.put("blocks", *row))
+    named = [problem.height for problem in problems if "it is missing" in problem.sentence]
+    assert named == list(range(last + 1, last + 102))
+    assert Problem(f"block {wrong}: it does not hash to its id", "blocks", wrong) in problems
+
+
+def test_a_body_that_is_gone_for_no_reason_is_missing(pristine: Path, tmp_path: Path) -> None:
+    kept = next(kept for kept in ROOM.history if isinstance(kept, KeepSlot) and kept.bodies)
+    path = copy_of(pristine, tmp_path)
+    problems = forge(
+        path, lambda store: store._rows.put("bodies", kept.slot.commitments[0], "no number", None)
+    )
+    assert {problem.where for problem in problems} == {"bodies"}
+
+
 def test_a_damaged_index_is_noticed_though_every_row_is_whole(pristine: Path, tmp_path: Path) -> None:
     db = sqlite3.connect(pristine)
     ((page,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'slots_by_place'")
