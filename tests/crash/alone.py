@@ -5,12 +5,11 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.crash.deadly import Death, Phase
+from tests.crash.deadly import PHASES, Death, Phase
 from tests.crash.hatch import CrashFailed, Hatch
 from tests.crash.promises import Home, Tally
 
 _WORDS = ("one", "two", "three")
-_PHASES: tuple[Phase, ...] = ("before", "after")
 _WRITES_OF_A_SEND = 11
 
 
@@ -30,17 +29,17 @@ def every_founding(hatch: Hatch, directory: Path) -> Iterator[Tally]:
     """Killed at each write in turn, until there is none left."""
     for number in itertools.count(1):
         lived = 0
-        for phase in _PHASES:
+        for phase in PHASES:
             tally, whole = founding(hatch, directory, Death(number, phase, Path()))
             yield tally
             lived += whole
-        if lived == len(_PHASES):
+        if lived == len(PHASES):
             return
 
 
 def every_queueing(hatch: Hatch, directory: Path) -> Iterator[Tally]:
     for number in range(1, _WRITES_OF_A_SEND + 1):
-        for phase in _PHASES:
+        for phase in PHASES:
             yield queueing(hatch, directory, number, phase)
 
 
@@ -97,7 +96,7 @@ def living(hatch: Hatch, directory: Path, name: str, dice: random.Random) -> Ite
     for start in range(20):
         tally = Tally()
         lines = tuple(f"{start}.{number}" for number in range(dice.randrange(4)))
-        death = Death(dice.randrange(1, 16), dice.choice(_PHASES), home.path, store_only=dice.random() < 0.7)
+        death = Death(dice.randrange(1, 16), dice.choice(PHASES), home.path, store_only=dice.random() < 0.7)
         child = home.watch(hatch.run(home.name, "chat", *home.at, lines=lines, death=death))
         home.note_kill(tally, "living", child)
         home.log()

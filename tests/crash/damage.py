@@ -7,18 +7,23 @@ then damaged. In-process for every frame and many bits, through the command line
 import itertools
 import random
 import shutil
+import signal
+import sqlite3
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from node.config import Home as Directories
 from node.config import RoomConfig
-from node.disk import identity_of, vote_key_of
+from node.content import body_text
+from node.disk import identity_of, open_store, vote_key_of
 from node.errors import NodeError
 from node.events import FinalEvent
 from node.offline import check_store, read_log
 from node.repair import repair
+from tests.crash.deadly import PHASES, Death
 from tests.crash.hatch import Child, CrashFailed, Hatch
 from tests.crash.promises import Home, Tally
 
@@ -81,6 +86,11 @@ class Copy:
 
     def events(self) -> list[FinalEvent]:
         return list(read_log(self.directories, self.room()))
+
+    def queued(self) -> list[str | None]:
+        """What is to be sent when the node runs next."""
+        with closing(open_store(self.directories, self.room().fingerprint, read_only=True)) as store:
+            return [body_text(body.data) for body in store.snapshot().queue]
 
     def problems(self) -> list[str]:
         return [problem.sentence for problem in check_store(self.directories, self.room())]
@@ -236,6 +246,40 @@ def _is_repaired(original: Original, copy: Copy, what: str) -> None:
         raise CrashFailed(f"{what}: the repair made up a record")
     if done.found and vote_key_bytes(copy, room) == before:
         raise CrashFailed(f"{what}: the old vote key may sign on")
+
+
+# Repairs that are killed
+
+
+def repairing(hatch: Hatch, directory: Path) -> Iterator[Tally]:
+    """`chat --repair` killed before and after each of its writes, and done again."""
+    original = Original(hatch, directory, "repair", killed=False)
+    damaged = original.copy()
+    with closing(sqlite3.connect(damaged.store)) as db:
+        db.execute("UPDATE blocks SET certificate = x'00' WHERE height = 3")
+        db.commit()
+    key = vote_key_bytes(damaged, damaged.room())
+    for number in itertools.count(1):
+        lived = 0
+        for phase in PHASES:
+            tally = Tally()
+            home = Home(hatch, directory, f"repair-{number}-{phase}", lobby=directory / "repair.lobby")
+            shutil.copytree(damaged.path, home.path, symlinks=True)
+            arguments = ("chat", "--repair", *home.at, "--timeout", "0")
+            child = hatch.run(home.name, *arguments, death=Death(number, phase, home.path))
+            if child.code == -signal.SIGKILL:
+                home.note_kill(tally, "repairing", child)
+            else:
+                lived += 1
+            hatch.run(home.name, *arguments)
+            copy = Copy(home.path)
+            if (problems := copy.problems()) or vote_key_bytes(copy, copy.room()) == key:
+                raise CrashFailed(f"{home.name}: killed at {home.died_at()}, repaired again: {problems}")
+            if list(copy.log().values()) != list(_SPOKEN[:2]) or copy.queued() != ["queued"]:
+                raise CrashFailed(f"{home.name}: {list(copy.log().values())} and {copy.queued()} are left")
+            yield tally
+        if lived == len(PHASES):
+            return
 
 
 def vote_key_bytes(copy: Copy, room: RoomConfig) -> bytes:

@@ -28,6 +28,7 @@ from chain.store import Store
 from node.mesh import Mesh
 
 Phase = Literal["before", "after"]
+PHASES: Final[tuple[Phase, ...]] = ("before", "after")
 FILE_STEPS: Final = (
     "write",
     "pwrite",

@@ -31,7 +31,7 @@ from tests.crash import alone, damage, full, together
 from tests.crash.hatch import Hatch
 from tests.crash.promises import Tally
 
-_FIRST_TURNS: Final = {"alone": 36, "together": 8, "disks": 21}
+_FIRST_TURNS: Final = {"alone": 36, "together": 8, "disks": 25}
 """So much is done however slow the machine is: something of everything that the last line counts."""
 _NIGHT: Final = 1800.0
 _PROGRESS: Final = 20.0
@@ -53,6 +53,7 @@ def disk_stories(hatch: Hatch, directory: Path, seed: int) -> Iterator[Tally]:
     kinds = [
         (full.stories(hatch, directory), 4),
         (damage.torn(hatch, directory), 16),
+        (damage.repairing(hatch, directory), 4),
         (itertools.islice(damage.flipped(hatch, directory, random.Random(seed)), _FLIP_BATCHES), 1),
     ]
     while kinds:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.crash.deadly import Death, Phase
+from tests.crash.deadly import PHASES, Death, Phase
 from tests.crash.hatch import Child, CrashFailed, Event, Hatch
 from tests.crash.promises import Home, Tally, one_order
 
 _NICKS = ("ann", "bob", "cal", "dee", "eve")
-_PHASES: tuple[Phase, ...] = ("before", "after")
 _WRITES_OF_A_LIFE = 14
 """Commits and marks between a member's start and the end of a message that all four speak around."""
 _WRITES_OF_A_JOIN = 44
@@ -136,7 +135,7 @@ def talking(hatch: Hatch, directory: Path, dice: random.Random) -> Iterator[Tall
     """A room of four: each member is killed at each write of starting again and speaking."""
     for turn in itertools.count():
         with room_of(hatch, directory, f"talk{turn}", 4) as room:
-            for number, phase in itertools.product(range(1, _WRITES_OF_A_LIFE + 1), _PHASES):
+            for number, phase in itertools.product(range(1, _WRITES_OF_A_LIFE + 1), PHASES):
                 nick = dice.choice(list(room.running))
                 yield _talk(room, nick, Death(number, phase, room.homes[nick].path, store_only=True))
             tally = Tally()
@@ -166,7 +165,7 @@ def _talk(room: Room, nick: str, death: Death) -> Tally:
 
 def joining(hatch: Hatch, directory: Path, dice: random.Random) -> Iterator[Tally]:
     """A newcomer is killed at each step of its first start, types the same again and comes in, once."""
-    deaths = itertools.cycle(itertools.product(range(1, _WRITES_OF_A_JOIN + 1), _PHASES))
+    deaths = itertools.cycle(itertools.product(range(1, _WRITES_OF_A_JOIN + 1), PHASES))
     for turn in itertools.count():
         with room_of(hatch, directory, f"join{turn}", 1) as room:
             for nick in _NICKS[1:]:
@@ -194,7 +193,7 @@ def _join(room: Room, nick: str, number: int, phase: Phase) -> Tally:
 
 def admitting(hatch: Hatch, directory: Path, dice: random.Random) -> Iterator[Tally]:
     """A member is killed at some write while a newcomer is let in, the epoch's switch among them."""
-    deaths = itertools.cycle(itertools.product(range(1, _WRITES_OF_AN_ADMISSION + 1), _PHASES))
+    deaths = itertools.cycle(itertools.product(range(1, _WRITES_OF_AN_ADMISSION + 1), PHASES))
     for turn in itertools.count():
         with room_of(hatch, directory, f"admit{turn}", 1) as room:
             for nick in _NICKS[1:]:
