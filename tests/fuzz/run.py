@@ -24,9 +24,11 @@ from tests.fuzz import (
     chain_borders,
     disk_borders,
     evidence_borders,
+    lobby_borders,
     node_borders,
     replica_borders,
     rtc_borders,
+    sctp_borders,
     signal_borders,
 )
 from tests.fuzz.decoder import MINIMUM, Decoder
@@ -45,7 +47,9 @@ DECODERS: dict[str, Decoder] = {
         replica_borders,  # the slowest first, so that the last process to finish is not alone for long
         disk_borders,
         rtc_borders,
+        sctp_borders,
         node_borders,
+        lobby_borders,
         signal_borders,
         evidence_borders,
         chain_borders,
