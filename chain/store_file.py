@@ -144,9 +144,10 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA schema_version").fetchall()
     except sqlite3.OperationalError:
-        # In a folder we may not write to, a database that no one has open has no log to share.
+        # On a full disk, or in a folder we may not write to: what no one has open has no log to share.
         db.close()
-        if path.with_name(path.name + "-wal").exists():
+        log = path.with_name(path.name + "-wal")
+        if log.exists() and log.stat().st_size:
             raise
         return _connect(f"{address}?mode=ro&immutable=1", uri=True)
     return db

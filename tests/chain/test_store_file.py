@@ -387,6 +387,24 @@ def test_a_store_in_a_folder_that_cannot_be_written_to_can_be_read(tmp_path: Pat
         tmp_path.chmod(0o700)
 
 
+FULL = """
+import resource, sys
+from chain.crypto import ed25519_verify
+from chain.store import Store
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+store = Store.open(sys.argv[1], verify=ed25519_verify, read_only=True)
+print(store.snapshot().tip.height)
+"""
+
+
+def test_a_store_that_nobody_has_open_can_be_read_on_a_full_disk(tmp_path: Path) -> None:
+    made(tmp_path / "store").close()
+    for _ in range(2):  # a reader may leave an empty log behind
+        command = [sys.executable, "-c", FULL, str(tmp_path / "store")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout == f"{ROOM.tip.height}\n", done.stderr
+
+
 def test_a_full_disk_is_said_so_and_nothing_half_written_stays(tmp_path: Path) -> None:
     store = made(tmp_path / "store")
     before = store.snapshot()

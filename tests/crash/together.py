@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from node.errors import Exit
 from tests.crash.deadly import PHASES, Death, Phase
 from tests.crash.hatch import Child, CrashFailed, Event, Hatch
 from tests.crash.promises import Home, Tally, one_order
@@ -132,19 +133,21 @@ def room_of(hatch: Hatch, directory: Path, name: str, count: int) -> Iterator[Ro
 
 
 def talking(hatch: Hatch, directory: Path, dice: random.Random) -> Iterator[Tally]:
-    """A room of four: each member is killed at each write of starting again and speaking."""
+    """A room of four: one is killed, or its disk fills up, at each write of starting again and speaking."""
     for turn in itertools.count():
         with room_of(hatch, directory, f"talk{turn}", 4) as room:
             for number, phase in itertools.product(range(1, _WRITES_OF_A_LIFE + 1), PHASES):
-                nick = dice.choice(list(room.running))
-                yield _talk(room, nick, Death(number, phase, room.homes[nick].path, store_only=True))
+                for full in (False, True) if phase == "before" else (False,):
+                    nick = dice.choice(list(room.running))
+                    under = room.homes[nick].path
+                    yield _talk(room, nick, Death(number, phase, under, store_only=True, full=full))
             tally = Tally()
             room.settle(tally)
             yield tally
 
 
 def _talk(room: Room, nick: str, death: Death) -> Tally:
-    tally, what = Tally(), f"{death.number} {death.phase}"
+    tally, what = Tally(), f"{death.number} {'full' if death.full else death.phase}"
     room.end(nick)
     child = room.start(nick, "chat", death=death)
     mine = f"{nick} {what}"
@@ -153,7 +156,13 @@ def _talk(room: Room, nick: str, death: Death) -> Tally:
         if other != nick:
             each.say(f"{other}, while {mine}")
     died = room.died(nick, or_else=lambda: any(event["text"] == mine for event in child.shown("final")))
-    if died:
+    if died and death.full:
+        if child.code != Exit.COULD_NOT_CHECK or not child.shown("error"):
+            raise CrashFailed(
+                f"{child.name}: on a full disk it ended with {child.code}\n{child.complaints()}"
+            )
+        tally.checked["full"] += 1
+    elif died:
         room.homes[nick].note_kill(tally, "talking", child)
     else:
         room.end(nick)  # it has got past this write already
