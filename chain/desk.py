@@ -16,6 +16,8 @@ from chain.message import JoinRequest, Refusal
 from chain.outbox import Outbox
 
 MAX_GUESTS = 32
+REKEY_INTERVAL = 3600.0
+"""Seconds between two vote keys that one member gets by rule alone: the list of used keys has an end."""
 
 
 def target_of(motion: Motion) -> MemberId:
@@ -37,6 +39,8 @@ class Desk:
         """Linked strangers that asked to join."""
         self.motions: dict[MotionId, tuple[Motion, set[MemberId]]] = {}
         """Motions of this epoch in slots we delivered, with who is known to be for them."""
+        self._rekeyed: dict[MemberId, tuple[bytes, float]] = {}
+        """The last new key that we backed by rule, and when first."""
         self._passed_on: dict[MemberId, set[MemberId]] = {}
         """Whom each linked member told us of."""
         self._wants: dict[MemberId, Motion] = {}
@@ -77,7 +81,7 @@ class Desk:
         if self.guests.get(peer) != request:
             self.guests[peer] = request
             self._out.to_all(message)
-        self._announce(request, tip)
+        self._announce(Admit(request), tip)
 
     def on_passed_on(self, message: JoinRequest, *, peer: MemberId, tip: Tip, clock_ms: int) -> None:
         """A member tells of a newcomer that it is linked to: ours may approve, the member moves it."""
@@ -86,7 +90,16 @@ class Desk:
             return
         if self._refusal(request, request.identity, tip, clock_ms) is None:
             told.add(request.identity)
-            self._announce(request, tip)
+            self._announce(Admit(request), tip)
+
+    def on_comeback(self, message: JoinRequest, *, peer: MemberId, tip: Tip, now: float) -> None:
+        """A member asks for a new vote key; only from itself, and others hear of it when it is moved."""
+        motion = Rekey(message.request)
+        if target_of(motion) != peer or not self._is_valid(motion, tip):
+            return
+        self._announce(motion, tip)
+        if self._may_rekey(motion, now):
+            self.want(motion, tip=tip)
 
     def tell_newly_linked(self, peer: MemberId) -> None:
         """A link to a member came up: it may not know who asks."""
@@ -111,14 +124,16 @@ class Desk:
             motion, committee=tip.committee, spent=tip.spent, room=tip.room, verify=self._verify
         )
 
-    def _announce(self, request: Request, tip: Tip) -> None:
-        named, backers = self._motion_for(request.identity)
+    def _announce(self, motion: Admit | Rekey, tip: Tip) -> None:
+        request = motion.request
+        named, backers = self._motion_like(motion)
         verified = request.voucher is not None and tip.committee.place(request.voucher.inviter) is not None
-        self._out.tell(Asks(request, named, frozenset(backers), verified))
+        rekey = isinstance(motion, Rekey)
+        self._out.tell(Asks(request, named, frozenset(backers), verified, rekey))
 
-    def _motion_for(self, member: MemberId) -> tuple[MotionId | None, set[MemberId]]:
+    def _motion_like(self, wanted: Motion) -> tuple[MotionId | None, set[MemberId]]:
         for named, (motion, backers) in self.motions.items():
-            if target_of(motion) == member:
+            if _same_end(wanted, motion):
                 return named, backers
         return None, set()
 
@@ -202,7 +217,7 @@ class Desk:
         for named, (motion, backers) in ballot.motions.items():
             self.motions[named] = motion, set(backers)
 
-    def on_delivered(self, slot_id: SlotId, slot: Slot, *, tip: Tip, clock_ms: int) -> None:
+    def on_delivered(self, slot_id: SlotId, slot: Slot, *, tip: Tip, now: float, clock_ms: int) -> None:
         """Read the control items of a delivered slot; back what we want, or what the room's rule asks for."""
         author = tip.committee.members[slot.lane].identity
         for position, control in enumerate(slot.control):
@@ -217,15 +232,28 @@ class Desk:
                         named = (slot_id, position)
                         self.motions[named] = control, {author}
                         wanted = self._wants.get(target_of(control))
-                        if (wanted is not None and _same_end(wanted, control)) or self._by_rule(
-                            control, tip, clock_ms
+                        if (
+                            (wanted is not None and _same_end(wanted, control))
+                            or _is_leave(control, author)
+                            or self._may_admit(control, tip, clock_ms)
+                            or self._may_rekey(control, now)
                         ):
                             self._back(named)
                         self._announce_motion(named, tip)
                 case _:
                     pass
 
-    def _by_rule(self, motion: Motion, tip: Tip, clock_ms: int) -> bool:
+    def _may_rekey(self, motion: Motion, now: float) -> bool:
+        """With the `auto` rule a member gets a new vote key for the asking, now and then."""
+        if self._rule is not AdmissionRule.AUTO or not isinstance(motion, Rekey):
+            return False
+        member, key = motion.request.identity, motion.request.vote_key
+        last = self._rekeyed.get(member)
+        if last is None or now - last[1] >= REKEY_INTERVAL:
+            self._rekeyed[member] = key, now
+        return self._rekeyed[member][0] == key
+
+    def _may_admit(self, motion: Motion, tip: Tip, clock_ms: int) -> bool:
         """With the `auto` rule every honest node approves a valid invitation that is not over."""
         return (
             self._rule is AdmissionRule.AUTO
@@ -237,8 +265,8 @@ class Desk:
 
     def _announce_motion(self, named: MotionId, tip: Tip) -> None:
         motion, backers = self.motions[named]
-        if isinstance(motion, Admit) and self._me not in backers:
-            self._announce(motion.request, tip)
+        if isinstance(motion, Admit | Rekey) and self._me not in {target_of(motion), *backers}:
+            self._announce(motion, tip)
 
     def new_epoch(self, *, tip: Tip) -> None:
         """Every motion of the old epoch lapsed; move again what is still wanted and can be."""
@@ -258,13 +286,21 @@ class Desk:
         self.accuse(tip=tip)
         for request in self.guests.values():
             self._out.to_all(JoinRequest(request))
-            self._announce(request, tip)
+            self._announce(Admit(request), tip)
+
+
+def _is_leave(motion: Motion, author: MemberId) -> bool:
+    """Whoever wants to go may go, whatever the rule."""
+    return isinstance(motion, Remove) and motion.member == author
 
 
 def _same_end(one: Control, other: Control) -> bool:
-    return (
-        isinstance(one, Admit | Remove | Rekey)
-        and type(one) is type(other)
-        and isinstance(other, Admit | Remove | Rekey)
-        and target_of(one) == target_of(other)
-    )
+    """Whether both lead to the same, as far as it is up to us: a member's two new keys do not."""
+    match one, other:
+        case Rekey(request=request), Rekey(request=another):
+            same_key = request.vote_key == another.vote_key
+            return same_key and request.identity == another.identity
+        case (Admit() as motion, Admit() as like) | (Remove() as motion, Remove() as like):
+            return target_of(motion) == target_of(like)
+        case _:
+            return False

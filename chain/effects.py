@@ -9,6 +9,7 @@ from enum import StrEnum
 from chain.block import Body, Leaf
 from chain.committee import Committee
 from chain.control import Motion, Request
+from chain.crypto import Signer
 from chain.ids import MemberId
 from chain.membership import MotionId
 from chain.records import Record
@@ -64,7 +65,18 @@ class RoundTrip:
     p95: float
 
 
-Input = LinkUp | LinkDown | Arrived | Say | Want | Unwant | RoundTrip
+@dataclass(frozen=True, slots=True)
+class ComeBack:
+    """Our vote key may not sign any more: ask the members to let us go on with this one.
+
+    `key` never signed anything but `request`, or is the one that the replica was started with.
+    """
+
+    request: Request
+    key: Signer
+
+
+Input = LinkUp | LinkDown | Arrived | Say | Want | Unwant | RoundTrip | ComeBack
 
 
 # Effects
@@ -91,6 +103,8 @@ class Serve:
 
     peer: MemberId
     height: int
+    last: int | None = None
+    """No block above this height: the peer is no member any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +156,7 @@ class HistoryGrew:
 
 @dataclass(frozen=True, slots=True)
 class CommitteeChanged:
-    """A new epoch began."""
+    """A new epoch began. If `passed` removed us, it is the last thing that happens here."""
 
     epoch: int
     committee: Committee
@@ -158,6 +172,8 @@ class Asks:
     approvals: frozenset[MemberId]
     verified: bool
     """The request carries a voucher of a member that nobody used yet."""
+    rekey: bool = False
+    """It is a member that asks for a new vote key: wanted by `Rekey(request)`, not by `Admit`."""
 
 
 class FaultKind(StrEnum):

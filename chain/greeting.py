@@ -4,7 +4,18 @@ from chain.effects import FaultKind
 from chain.fetch import Fetch
 from chain.history import History
 from chain.ids import MemberId
-from chain.message import Ack, Hello, Message, PullRange, Signed, SlotMessage, Standing, rounds_of, weight
+from chain.message import (
+    Ack,
+    Committed,
+    Hello,
+    Message,
+    PullRange,
+    Signed,
+    SlotMessage,
+    Standing,
+    rounds_of,
+    weight,
+)
 from chain.resync import signed_beyond, standing_of, what_peer_lacks
 from chain.state import State
 
@@ -64,9 +75,13 @@ class Greeting:
     # HELLO
 
     def hello(self, peer: MemberId, *, reply: bool = False) -> None:
-        """Say where we are; ask for the same if `reply`."""
+        """Say where we are; ask for the same if `reply`. A former member hears of its last block only."""
         state = self._state
         self._told[peer] = state.tip.height
+        gone = state.departed.get(peer)
+        if gone is not None:
+            state.out.to(peer, Hello(gone.epoch, gone.height, gone.final, (), None, None, reply))
+            return
         state.out.to(
             peer,
             Hello(
@@ -86,6 +101,15 @@ class Greeting:
         rounds = rounds_of(self._state.ordering.votes_of(place))
         return standing_of(self._state.broadcast, place, rounds=rounds)
 
+    def part(self, final: Committed) -> None:
+        """Whom this epoch-final block removed is shown it; what it lacks below, it asks for."""
+        state, height = self._state, final.block.height
+        for peer in sorted(state.out.linked):
+            gone = state.departed.get(peer)
+            if gone is not None and gone.height == height:
+                state.out.to(peer, final)
+                self.hello(peer)
+
     def where_i_am(self, peer: MemberId) -> None:
         """Tell a peer that is behind how far we are, once a height; it then asks for what it lacks."""
         if self._told.get(peer, -1) < self._state.tip.height:
@@ -100,13 +124,16 @@ class Greeting:
     def on_hello(self, peer: MemberId, hello: Hello) -> None:
         """Compare heights; on the same one, give what the peer lacks."""
         state, tip = self._state, self._state.tip
-        place = tip.committee.place(peer)
+        place, gone = tip.committee.place(peer), state.departed.get(peer)
         if place is not None:
             state.lists[peer] = frozenset(hello.linked)
             if self._history_fetch is not None:
                 self._history_fetch.claim(peer, hello.height)
         if hello.height > tip.height or hello.epoch > tip.epoch:
             self._behind |= self._fetch.claim(peer, hello.height)
+        elif gone is not None:
+            if hello.height < gone.height:
+                self.where_i_am(peer)
         elif hello.height < tip.height:
             self.where_i_am(peer)
         elif hello.block != tip.block:
@@ -115,6 +142,11 @@ class Greeting:
             self._due[peer] = hello
         if hello.reply:
             self.hello(peer)
+
+    @property
+    def level(self) -> bool:
+        """Whether we have reached all that anybody claimed and could show."""
+        return not self._behind
 
     def behind(self, still: bool) -> None:
         """Once we are no longer behind, exchange with everybody what lies above the cut, both ways."""
@@ -148,11 +180,18 @@ class Greeting:
             own = state.broadcast.own
             on_path = hello.yours.seq <= own.base.seq or hello.yours.head in own.path
             has_of_mine = hello.yours.seq if on_path else own.base.seq
-            if self._covers(hello.yours, on_path=on_path):
+            # Who observes may have lost what it held of ours: it vouches for nothing.
+            if hello.mine is not None and self._covers(hello.yours, on_path=on_path):
                 state.confirmed.add(peer)
                 state.reconsider_signing()
         messages: list[Message] = [
-            *what_peer_lacks(state.broadcast, place, linked=linked, has_of_mine=has_of_mine),
+            *what_peer_lacks(
+                state.broadcast,
+                place,
+                linked=linked,
+                has_of_mine=has_of_mine,
+                has_its_own=hello.mine is not None,
+            ),
             *state.ordering.votes_for_peer(but=linked | {peer}),
         ]
         if hello.mine is not None:

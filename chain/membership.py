@@ -90,12 +90,17 @@ def motion_is_valid(
             return committee.n > 1 and committee.place(member) is not None
         case Rekey(request=request):
             return (
-                committee.place(request.identity) is not None
+                _nick_of(request.identity, committee) == request.nick
                 and request.voucher is None
                 and request.vote_key not in spent
                 and len(spent) + 1 <= MAX_SPENT
                 and request.holds(room=room, verify=verify)
             )
+
+
+def _nick_of(member: MemberId, committee: Committee) -> str | None:
+    place = committee.place(member)
+    return None if place is None else committee.members[place].nick
 
 
 def alike(one: str, other: str) -> bool:

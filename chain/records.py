@@ -92,6 +92,17 @@ def grounds_key(height: int) -> str:
     return f"grounds:{height}"
 
 
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """How far somebody's membership went: it may be shown everything up to this block, and nothing later."""
+
+    member: MemberId
+    final: BlockId
+    height: int
+    epoch: int
+    """The one that began without it."""
+
+
 Record = KeepSlot | KeepBlock | KeepEpoch | Enqueue | Dequeue | Journal | Forget | KeepEvidence
 
 
@@ -115,3 +126,5 @@ class Snapshot:
     """Of all epochs up to that of `tip`, the founder's first."""
     last: Committed | None = None
     """The block `tip` stands at, as it was kept; None at genesis and where the block itself is not here."""
+    departed: tuple[Departure, ...] = ()
+    """Who was a member once and is none at the tip."""

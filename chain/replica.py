@@ -6,14 +6,16 @@ transaction stands before everything that may be sent or shown.
 
 from collections.abc import Sequence
 
-from chain.block import SLOT_BODIES, SLOT_BODY_BYTES, Body, Head, Leaf, Slot
+from chain.block import SLOT_BODIES, SLOT_BODY_BYTES, UUID_SIZE, Body, Head, Leaf, Slot
 from chain.codec import encode
+from chain.comeback import Comeback
 from chain.control import Accuse, AdmissionRule
 from chain.crypto import Signer, Verifier
 from chain.desk import Desk
 from chain.early import Early
 from chain.effects import (
     Arrived,
+    ComeBack,
     CommitteeChanged,
     Effect,
     FaultKind,
@@ -67,6 +69,7 @@ from chain.records import (
     Journal,
     KeepBlock,
     KeepEpoch,
+    KeepSlot,
     Snapshot,
     grounds_key,
 )
@@ -119,6 +122,7 @@ class Replica:
         self._timer: float | None = None
         self._early = Early()
         self._finals_served: dict[MemberId, int] = {}
+        self._comeback = Comeback(self.state)
 
     # What others may ask
 
@@ -156,13 +160,24 @@ class Replica:
         return self.state.forked
 
     @property
+    def removed(self) -> bool:
+        """We were a member and are none now: nothing goes on here."""
+        return self.state.removed
+
+    @property
+    def coming_back(self) -> bool:
+        """We are a member, by a vote key that is not the one we have now, and ask for that to change."""
+        return self._comeback.under_way
+
+    @property
     def unordered(self) -> bool:
         """Whether anything is said, held or voted on and not final yet."""
         return bool(self.queue) or self.state.broadcast.anything_unordered()
 
     def own_unordered(self) -> tuple[Body, ...]:
         """Our own messages that are not final, oldest first."""
-        return (*self.state.own_in_slots(), *self.queue)
+        bodies = (*self.state.own_in_slots(), *self.queue)
+        return tuple({body.data[:UUID_SIZE]: body for body in bodies}.values())
 
     # One tick
 
@@ -174,6 +189,8 @@ class Replica:
         self._judge_accused()
         exchange_again = self._greeting.exchange()
         deadline = min((at for at in (self._settle(), exchange_again) if at is not None), default=None)
+        if self._greeting.level:
+            self._comeback.ask()
         for body in self.queue:
             if body.data[:16] in self._unsaved:
                 self.out.keep(Enqueue(body))
@@ -208,8 +225,11 @@ class Replica:
                 self.desk.unwant(member)
             case RoundTrip(p95):
                 self.state.measured_round_trip(p95)
+            case ComeBack(request, key):
+                self._comeback.begin(request, key)
 
     def _link_down(self, peer: MemberId) -> None:
+        self._comeback.link_lost(peer)
         self._early.forget(peer)
         self._finals_served.pop(peer, None)
         self.desk.link_lost(peer)
@@ -220,7 +240,7 @@ class Replica:
         state = self.state
         while not state.forked:
             for kept in state.broadcast.deliver(state.now):
-                self.desk.on_delivered(kept.id, kept.slot, tip=self.tip, clock_ms=state.clock_ms)
+                self._read(kept, tip=self.tip)
                 self._read_accusations(kept.slot)
             appended = self._append()
             commit = state.ordering.step(state.now)
@@ -263,6 +283,7 @@ class Replica:
         # Who gave up on a round may be shown too few precommits, and its timer does not run again.
         for peer in state.ordering.may_miss():
             self.out.to(peer, Committed(block, commit.certificate))
+        self._drop_ordered(state.own_ordered(block.cut))
         grounds = state.ordering.grounds() if commit.certificate.round > 0 else ()
         before, state.tip = state.tip, after
         state.last = Committed(block, commit.certificate, grounds)
@@ -287,7 +308,17 @@ class Replica:
         for place, head in enumerate(cut):
             for kept in broadcast.branch(place, have=before.cut[place].seq, head=head):
                 if kept.id not in broadcast.delivered_at and kept.slot.control:
-                    self.desk.on_delivered(kept.id, kept.slot, tip=before, clock_ms=self.state.clock_ms)
+                    self._read(kept, tip=before)
+
+    def _read(self, kept: KeepSlot, *, tip: Tip) -> None:
+        state = self.state
+        self.desk.on_delivered(kept.id, kept.slot, tip=tip, now=state.now, clock_ms=state.clock_ms)
+
+    def _drop_ordered(self, uuids: set[bytes]) -> None:
+        """A disk that went back in time may have us queue what we said long ago; it is not said twice."""
+        for body in [body for body in self.queue if body.data[:UUID_SIZE] in uuids]:
+            self.queue.remove(body)
+            self.out.keep(Dequeue(body.data[:UUID_SIZE]))
 
     def _read_accusations(self, slot: Slot) -> None:
         """Evidence in a delivered slot convicts; what does not hold says nothing."""
@@ -314,7 +345,8 @@ class Replica:
         state = self.state
         state.broadcast.advance(commit.extension.block.cut)
         void = state.own_in_slots()
-        self.queue[:0] = void
+        again = {body.data[:UUID_SIZE] for body in void}
+        self.queue = [*void, *(body for body in self.queue if body.data[:UUID_SIZE] not in again)]
         for body in void:
             self.out.keep(Enqueue(body, front=True))
         for prefix in ("vote:", "polka", *LANE_JOURNAL):
@@ -323,18 +355,21 @@ class Replica:
         peaks, spent = self.tip.frontier.peaks, self.tip.spent
         self.out.keep(KeepEpoch(self.tip.epoch, block, certificate, peaks, spent))
         state.committees.append(self.tip.committee)
+        state.note_departed(before.committee)
         state.begin_epoch()
+        self._comeback.new_epoch()
         assert commit.extension.passed is not None
         self.out.tell(CommitteeChanged(self.tip.epoch, self.tip.committee, commit.extension.passed))
         self.desk.new_epoch(tip=self.tip)
         for peer in sorted(self.out.members):
-            if before.committee.place(peer) is None:
+            if before.committee.place(peer) is None or state.recovering:
                 self._greeting.hello(peer, reply=True)
+        self._greeting.part(Committed(block, certificate))
 
     # Catching up
 
     def _pursue(self) -> float | None:
-        if self.state.forked:
+        if self.state.forked or self.removed:
             return None
         look_again = self._fetch.pursue(self.tip.height + 1, now=self.state.now)
         self._greeting.behind(look_again is not None)
@@ -384,8 +419,7 @@ class Replica:
             case Committed():
                 self._on_committed(peer, message)
             case JoinRequest():
-                take = self.desk.on_passed_on if peer in self.out.members else self.desk.on_request
-                take(message, peer=peer, tip=self.tip, clock_ms=self.state.clock_ms)
+                self._on_join_request(peer, message)
             case PullFinals(epoch):
                 served = self._finals_served.get(peer, 0)
                 if served < FINALS_PER_LINK and epoch <= self.tip.epoch:
@@ -398,8 +432,35 @@ class Replica:
             case PullSlot() | PullBlock() | PullRange() | BlockMessage() | Accusation():
                 if peer in self.out.members:
                     self._on_members_only(peer, message)
+                elif peer in self.state.departed:
+                    self._on_departed(peer, message)
                 else:
                     self.out.fault(peer, FaultKind.STRANGER, type(message).__name__)
+
+    def _on_join_request(self, peer: MemberId, message: JoinRequest) -> None:
+        state, tip = self.state, self.tip
+        if state.removed:
+            self.out.to(peer, Refusal("this node is no member of the room any more; ask another one"))
+        elif tip.committee.place(message.request.identity) is not None:
+            self.desk.on_comeback(message, peer=peer, tip=tip, now=state.now)
+        elif peer in self.out.members:
+            self.desk.on_passed_on(message, peer=peer, tip=tip, clock_ms=state.clock_ms)
+        else:
+            self.desk.on_request(message, peer=peer, tip=tip, clock_ms=state.clock_ms)
+
+    def _on_departed(
+        self, peer: MemberId, message: PullSlot | PullBlock | PullRange | BlockMessage | Accusation
+    ) -> None:
+        """Somebody that is no member any more, and may not know it, gets what it was a member for."""
+        match message:
+            case PullRange(height):
+                last = self.state.departed[peer].height
+                if 1 <= height <= last:
+                    self.out.tell(Serve(peer, height, last))
+            case PullSlot() | PullBlock():
+                self._greeting.where_i_am(peer)
+            case BlockMessage() | Accusation():
+                pass
 
     def _on_members_only(
         self, peer: MemberId, message: PullSlot | PullBlock | PullRange | BlockMessage | Accusation

@@ -1,10 +1,10 @@
 """What all parts of a replica look at: the committed tip, the epoch at work, and whether our key may sign."""
 
-from chain.block import Body, certificate_holds
+from chain.block import UUID_SIZE, Body, Head, certificate_holds
 from chain.broadcast import Broadcast
 from chain.case import FORK, Fork
 from chain.codec import encode
-from chain.committee import Member
+from chain.committee import Committee, Member
 from chain.court import Court, culprits
 from chain.crypto import Signer, Verifier
 from chain.effects import Forked, JournalLost
@@ -15,7 +15,7 @@ from chain.lane import Lane
 from chain.message import Committed
 from chain.ordering import Ordering
 from chain.outbox import Outbox
-from chain.records import Journal, KeepEvidence, Snapshot
+from chain.records import Departure, Journal, KeepEvidence, Snapshot
 
 
 class State:
@@ -49,7 +49,9 @@ class State:
         self.clock_ms = 0
         self.lists: dict[MemberId, frozenset[MemberId]] = {}
         """What each linked member said it is linked to."""
-        self.recovering = restarted
+        self.departed = {gone.member: gone for gone in snapshot.departed}
+        """Who was a member and is none now, with what it may still be shown."""
+        self.unconfirmed = restarted
         """Until a quorum (we included) showed that our journal holds all we ever signed."""
         self.journal_lost = False
         self.forked = False
@@ -65,20 +67,24 @@ class State:
         """Our place in the committee; None while we only observe."""
         return self.epoch.me
 
+    @property
+    def removed(self) -> bool:
+        """We were a member and are none now."""
+        return self.identity in self.departed
+
+    @property
+    def recovering(self) -> bool:
+        """Whether our key has to wait for confirmations; alone in a room there is nobody to ask."""
+        return self.unconfirmed and not (self.me is not None and self.tip.committee.n == 1)
+
     def begin_epoch(self) -> None:
         """Start with the committee that the tip names: lanes, acks and votes are new."""
         committee = self.tip.committee
-        place = committee.place(self.identity)
-        votes = (
-            place is not None
-            and self._key is not None
-            and committee.members[place].vote_key == self._key.public
-        )
         self.epoch = Epoch(
             room=self.tip.room,
             number=self.tip.epoch,
             committee=committee,
-            me=place if votes else None,
+            me=self._place_of_key(),
             key=self._key,
             verify=self._verify,
             out=self.out,
@@ -90,6 +96,15 @@ class State:
         self.begin_height()
         self.note_links()
         self.reconsider_signing()
+
+    def note_departed(self, before: Committee) -> None:
+        """The tip is the start of a new epoch: who was in the committee before and is not any more."""
+        tip, departed = self.tip, self.departed
+        for member in tip.committee.members:
+            departed.pop(member.identity, None)
+        for gone in (member.identity for member in before.members):
+            if tip.committee.place(gone) is None:
+                departed[gone] = Departure(gone, tip.block, tip.height, tip.epoch)
 
     def begin_height(self) -> None:
         """Start the vote on the next height; confirmations of our journal are of one height, too."""
@@ -105,9 +120,29 @@ class State:
     def reconsider_signing(self) -> None:
         """Our key signs while it is a member's and, after a restart, once a quorum confirmed our journal."""
         others_needed = self.tip.committee.quorum - 1
-        if self.recovering and len(self.confirmed) >= others_needed:
-            self.recovering = False
+        if self.me is not None and len(self.confirmed) >= others_needed > 0:
+            self.unconfirmed = False
         self.epoch.signing = not (self.me is None or self.recovering or self.journal_lost or self.forked)
+
+    def take_key(self, key: Signer) -> None:
+        """This is our vote key now, and it never signed anything: we observe until a committee has it."""
+        self._key = self.epoch.key = key
+        self.epoch.me = self._place_of_key()
+        self.unconfirmed = self.journal_lost = False
+        self.reconsider_signing()
+
+    @property
+    def key(self) -> Signer | None:
+        """Our vote key, whether or not it counts for anything in this epoch."""
+        return self._key
+
+    def _place_of_key(self) -> int | None:
+        """Our place, if the committee knows us by the key that we have."""
+        committee = self.tip.committee
+        place = committee.place(self.identity)
+        if place is None or self._key is None or committee.members[place].vote_key != self._key.public:
+            return None
+        return place
 
     def lose_journal(self, detail: str) -> None:
         """Something signed with our key turned up that our journal lacks: it never signs again."""
@@ -202,8 +237,18 @@ class State:
     # Our own words
 
     def own_in_slots(self) -> list[Body]:
-        """Bodies of our slots above the cut, oldest first."""
-        if self.me is None:
+        """Bodies of our slots above the cut, oldest first, each once, whichever of our keys signed them."""
+        place = self.epoch.committee.place(self.identity)
+        if place is None:
             return []
-        slots = self.broadcast.slots
-        return [body for slot_id in self.broadcast.own.path for body in slots[slot_id].bodies]
+        slots, held = self.broadcast.slots, self.broadcast.lanes[place].held_at
+        bodies = [body for seq in sorted(held) for slot_id in held[seq] for body in slots[slot_id].bodies]
+        return list({body.data[:UUID_SIZE]: body for body in bodies}.values())
+
+    def own_ordered(self, cut: tuple[Head, ...]) -> set[bytes]:
+        """The uuids of our bodies that a cut orders, so far as they are in slots above the last one."""
+        place = self.epoch.committee.place(self.identity)
+        if place is None:
+            return set()
+        chain = self.broadcast.branch(place, have=0, head=cut[place])
+        return {body.data[:UUID_SIZE] for kept in chain for body in kept.bodies}

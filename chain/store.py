@@ -21,6 +21,7 @@ from chain.ids import Hash, MemberId, RoomId, SlotId
 from chain.ledger import first_cut
 from chain.message import Committed, Final, Finals, Grounds, Message, SlotMessage
 from chain.records import (
+    Departure,
     Dequeue,
     Enqueue,
     Forget,
@@ -283,17 +284,36 @@ class Store:
             evidence=tuple(self._rows.evidence()),
             committees=tuple(self._committee(epoch) for epoch in range(tip.epoch + 1)),
             last=last,
+            departed=self._departed(tip.epoch),
         )
 
-    def blocks_from(self, height: int, *, limit: int) -> list[Message]:
-        """Committed blocks in a row from `height` on, each followed by the slots it orders.
+    def _departed(self, epoch: int) -> tuple[Departure, ...]:
+        """Who was a member of an epoch before this one and is none now, by identity."""
+        departed: dict[MemberId, Departure] = {}
+        before = self._committee(0)
+        for row in self._rows.epochs():
+            if row.epoch > epoch:
+                break
+            after = self._committee(row.epoch)
+            for member in before.members:
+                if after.place(member.identity) is None:
+                    gone = member.identity
+                    final = row.final.id(self.room)
+                    departed[gone] = Departure(gone, final, row.final.height, row.epoch)
+            for member in after.members:
+                departed.pop(member.identity, None)
+            before = after
+        return tuple(departed[gone] for gone in sorted(departed))
+
+    def blocks_from(self, height: int, *, limit: int, last: int | None = None) -> list[Message]:
+        """Committed blocks in a row from `height` on (none above `last`), each followed by its slots.
 
         About `limit` bytes of whole blocks; the first one whatever its size. Empty if it is not here.
         """
         messages: list[Message] = []
         size = 0
         before = self._rows.block(height - 1)
-        while (row := self._rows.block(height)) is not None:
+        while (last is None or height <= last) and (row := self._rows.block(height)) is not None:
             block = row.block
             old: tuple[Head, ...] = first_cut(len(block.cut), block.prev)
             if before is not None and before.block.epoch == block.epoch:

@@ -16,7 +16,7 @@ from nacl.signing import SigningKey
 from chain.codec import decode
 from chain.control import Anchor, Genesis, Request, Voucher, make_request
 from chain.crypto import Ed25519Signer, ed25519_verify
-from chain.effects import Arrived, Input, LinkDown, LinkUp, RoundTrip, Say, Unwant, Want
+from chain.effects import Arrived, ComeBack, Input, LinkDown, LinkUp, RoundTrip, Say, Unwant, Want
 from chain.errors import MalformedError
 from chain.ids import BlockId, MemberId, RoomId
 from chain.joiner import Joiner
@@ -157,7 +157,7 @@ class Newcomer:
                 if peer in self._joiners and _says_hello(data):
                     self._hellos[peer] = item
                 return self._receive(peer, data)
-            case Say() | Want() | Unwant() | RoundTrip():
+            case Say() | Want() | Unwant() | RoundTrip() | ComeBack():
                 pass  # only members' nodes make these
             case _:
                 assert_never(item)

@@ -138,9 +138,9 @@ class Runtime:
                 await self._shelf.keep(records)
             case Send(peer=peer, data=data):
                 self._mesh.send(peer, data)
-            case Serve(peer=peer, height=height):
+            case Serve(peer=peer, height=height, last=last):
                 if self._mesh.may_serve(peer):
-                    self._mesh.serve(peer, await self._shelf.blocks(height))
+                    self._mesh.serve(peer, await self._shelf.blocks(height, last=last))
             case ServeFinals(peer=peer, epoch=epoch):
                 if self._mesh.may_serve(peer):
                     self._mesh.serve(peer, await self._shelf.finals(epoch))

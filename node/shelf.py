@@ -40,9 +40,9 @@ class Shelf:
         """One durable transaction."""
         await self._do(lambda: self._store.apply(records))
 
-    async def blocks(self, height: int) -> list[bytes]:
+    async def blocks(self, height: int, *, last: int | None = None) -> list[bytes]:
         """Envelopes with the committed blocks from this height on, about SERVE_BYTES of them."""
-        return await self._do(lambda: pack(self._store.blocks_from(height, limit=SERVE_BYTES)))
+        return await self._do(lambda: pack(self._store.blocks_from(height, limit=SERVE_BYTES, last=last)))
 
     async def finals(self, epoch: int) -> list[bytes]:
         """Envelopes with the epoch-final blocks from this epoch on."""
