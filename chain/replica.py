@@ -384,7 +384,7 @@ class Replica:
                 self._fetch.failed(peer)
             self._commit_what_is_whole()
         elif block.height == tip.height and block.id(tip.room) != tip.block:
-            if self.state.is_certified(message):
+            if self.state.contradicts(message):
                 self.state.stop_for_fork(block.height, proof=message)
                 self.state.name_culprits(message)
         elif self.history is not None and block.height <= tip.height:

@@ -167,11 +167,17 @@ class State:
                 self.lose_journal(f"{found.kind}, {found.where}, signed with our key")
         return found
 
-    def is_certified(self, message: Committed) -> bool:
-        """Whether a quorum of the committee of its epoch signed this block."""
-        block = message.block
-        return block.epoch < len(self.committees) and certificate_holds(
-            message.certificate,
+    def contradicts(self, other: Committed) -> bool:
+        """Whether another block of our last one's height and epoch is certified as well.
+
+        Of its own epoch a former quorum, be it the founder alone, can certify what it likes for ever: nobody
+        who was there goes by that, or one founder that lies could stop its room.
+        """
+        block, last = other.block, self.last
+        if last is None or (block.epoch, block.height) != (last.block.epoch, last.block.height):
+            return False
+        return block != last.block and certificate_holds(
+            other.certificate,
             block,
             room=self.tip.room,
             committee=self.committees[block.epoch],
@@ -180,7 +186,7 @@ class State:
 
     def name_culprits(self, other: Committed) -> None:
         """A certified block that contradicts the one at our tip: accuse who made it possible."""
-        if self.last is not None and other.block.epoch == self.last.block.epoch:
+        if self.last is not None:
             committee = self.committees[other.block.epoch]
             for evidence in culprits(
                 self.last, other, room=self.tip.room, committee=committee, verify=self._verify
