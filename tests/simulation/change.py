@@ -63,7 +63,7 @@ def give_all(world: World, nodes: Iterable[Node], item: Input) -> None:
 
 
 def remove(world: World, gone: Node) -> None:
-    """Everybody else wants it out, at this instant."""
+    """Everybody else wants it out, at this instant; nothing to do for who went already."""
     give_all(world, others(world, gone), Want(Remove(gone.id)))
 
 

@@ -7,8 +7,8 @@ from chain.crypto import Verifier
 from chain.effects import Arrived, Effect, Input, LinkDown, LinkUp, Persist, Send
 from chain.ids import MemberId, RoomId
 from chain.joiner import Joiner
-from chain.message import JoinRequest, pack
-from tests.simulation.machine import Node
+from chain.message import JoinRequest, Message, pack, unpack
+from tests.simulation.machine import Core, Node
 from tests.simulation.room import Seat
 from tests.simulation.signatures import Violation
 from tests.simulation.world import World
@@ -59,6 +59,20 @@ class Guest:
         return [*effects, *(Send(peer, envelope) for envelope in told.send)]
 
 
+class Stranger:
+    """Somebody with a link who says what a test makes it say, and notes what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[Message] = []
+
+    def step(self, inputs: Sequence[Input], *, now: float, clock_ms: int) -> list[Effect]:
+        del now, clock_ms
+        for given in inputs:
+            if isinstance(given, Arrived):
+                self.heard += unpack(given.data)
+        return []
+
+
 class Door:
     """Lets newcomers ask at one member each, and makes members of those that were admitted."""
 
@@ -75,11 +89,17 @@ class Door:
 
     def knock(self, seat: Seat, request: Request, *, sponsor: Node, anchor: Anchor | None = None) -> Node:
         """A newcomer's machine, linked to its sponsor and asking."""
-        world = self._world
-        node = world.add(seat.nick, seat)
-        node.replica = Guest(request, room=world.room.id, anchor=anchor, verify=world.scheme.verify)
+        guest = Guest(request, room=self._world.room.id, anchor=anchor, verify=self._world.scheme.verify)
+        return self._let_link(self._world.add(seat.nick, seat), guest, sponsor)
+
+    def stranger(self, seat: Seat, *, sponsor: Node) -> Node:
+        """A machine that lies, linked to one member."""
+        return self._let_link(self._world.add(seat.nick, seat, honest=False), Stranger(), sponsor)
+
+    def _let_link(self, node: Node, core: Core, sponsor: Node) -> Node:
+        node.replica = core
         self._sponsors[node] = sponsor
-        world.relink()
+        self._world.relink()
         return node
 
     def open(self) -> int:
