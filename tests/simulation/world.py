@@ -381,8 +381,8 @@ class World:
                     self.properties.kept(node.name, records)
             case Send(peer=peer, data=data):
                 self._send(node, peer, data)
-            case Serve(peer=peer, height=height):
-                self._serve(node, peer, node.store.blocks_from(height, limit=ENVELOPE_TARGET))
+            case Serve(peer=peer, height=height, last=last):
+                self._serve(node, peer, node.store.blocks_from(height, limit=ENVELOPE_TARGET, last=last))
             case ServeFinals(peer=peer, epoch=epoch):
                 self._serve(node, peer, [node.store.finals_from(epoch, limit=ENVELOPE_TARGET)])
             case SetTimer(at=at):
