@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -150,12 +149,15 @@ SQLITE = Form("SQLite", _pages, BINARY.odd, BINARY.rewrite)
 
 
 def _place(name: str) -> Path:
-    """A directory that holds the sample's files and nothing else."""
+    """A directory that holds the sample's files and nothing else, whatever the last input left there."""
     directory = scratch() / name
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
+    for left in directory.iterdir():
+        if left.name not in _stored():
+            left.unlink()
     for file, content in _stored().items():
-        (directory / file).write_bytes(content)
+        if file != STORE_FILE:  # that one is overwritten next
+            (directory / file).write_bytes(content)
     return directory
 
 
