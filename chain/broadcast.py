@@ -369,13 +369,18 @@ class Broadcast:
     def anything_delivered(self) -> bool:
         return any(lane.delivered.seq > lane.base.seq for lane in self.lanes)
 
-    def want_cut(self, missing: list[tuple[int, Head]], *, peer: MemberId) -> None:
-        """Ask for what a proposed or certified cut needs, be it on a branch we would not take otherwise."""
+    def name_cut(self, missing: list[tuple[int, Head]]) -> None:
+        """Take what a proposed or certified cut needs, be it on a branch we would not take otherwise."""
         for place, head in missing:
             in_cuts = self.lanes[place].in_cuts
             if head.id not in in_cuts and len(in_cuts) >= CUTS_REMEMBERED:
                 in_cuts.pop(next(iter(in_cuts)))  # a cut that is still at issue is wanted again
             in_cuts[head.id] = head.seq
+
+    def want_cut(self, missing: list[tuple[int, Head]], *, peer: MemberId) -> None:
+        """Ask for what a proposed or certified cut needs, and take it when it comes."""
+        self.name_cut(missing)
+        for place, head in missing:
             self.pull(place, head, peer=peer)
 
     def _is_above_cut(self, slot_id: SlotId) -> bool:

@@ -1,13 +1,14 @@
-"""Asks one linked peer at a time for committed blocks; another one if nothing comes of it.
+"""Asks linked peers for committed blocks in a row: the best first, the next answer while one is taken in.
 
 A claim costs little and is believed little: who claims and does not deliver is asked three times, with
 growing patience, and then no more on this link. So a liar holds nobody up, and no timer runs for ever.
+Who delivers little at a time, be it right, gives way to others as well.
 """
 
 from dataclasses import dataclass
 
 from chain.ids import MemberId
-from chain.message import PullRange
+from chain.message import Committed, Message, PullRange, weight
 from chain.outbox import Outbox
 
 PATIENCE = 5.0
@@ -15,6 +16,14 @@ PATIENCE = 5.0
 TRIES = 3
 LEAST_RATE = 32 * 1024
 """Bytes a second of what we lack that keep a peer from running out of patience: a trickle does not."""
+EXPECTED_RATE = 256 * 1024
+"""Bytes a second that a peer is taken for that has shown nothing yet: who is slower gives way to it."""
+BELIEVED = 60.0
+"""Seconds for which a rate that was seen counts: lines change, and small answers say little."""
+FULL = 16 * 1024
+"""Bytes of what we lack that make an answer more than a sign of life."""
+AHEAD = 2
+"""Answers under way or not taken in yet."""
 
 
 @dataclass(slots=True)
@@ -29,18 +38,32 @@ class _Claim:
 
 @dataclass(slots=True)
 class _Asked:
+    """One question, and what came of it so far."""
+
     peer: MemberId
     height: int
+    since: float
     deadline: float
+    last: int | None = None
+    """How far the answer goes, once it is here; nothing of it is believed before it is taken in."""
+    came: float = 0.0
+    useful: int = 0
+    """Bytes that were right and new."""
+    held: tuple[Message, ...] = ()
 
 
 class Fetch:
-    """Who claims to have which height, and whom we asked for what."""
+    """Who claims to have which height, whom we asked for what, and answers that are to be taken in next."""
 
     def __init__(self, out: Outbox) -> None:
         self._out = out
         self._claims: dict[MemberId, _Claim] = {}
-        self._asked: _Asked | None = None
+        self._asked: list[_Asked] = []
+        """Ascending by height; only the last may be unanswered."""
+        self._void: dict[MemberId, int] = {}
+        """For a peer the height it was asked for in vain: if that answer comes, it is of no use."""
+        self._rates: dict[MemberId, tuple[float, float]] = {}
+        """Bytes a second of each peer's last answer, and when that was; a new link does not mend it."""
 
     def claim(self, peer: MemberId, height: int) -> bool:
         """A linked peer says it has all blocks up to this height; false if it has lost our trust."""
@@ -48,52 +71,145 @@ class Fetch:
         claim.height = max(claim.height, height)
         return claim.failures < TRIES
 
-    def failed(self, peer: MemberId) -> None:
+    def vouched(self, count: int) -> int:
+        """The height that so many of those we trust claim, or more; 0 if there are not so many."""
+        heights = sorted(claim.height for claim in self._claims.values() if claim.failures < TRIES)
+        return heights[-count] if len(heights) >= count else 0
+
+    def failed(self, peer: MemberId, *, now: float) -> None:
         """What was asked did not come, or was wrong."""
         if peer in self._claims:
             self._claims[peer].failures += 1
-        if self._asked is not None and self._asked.peer == peer:
-            self._asked = None
+            self._note_rate(peer, 0.0, now)
+        self._drop_from(peer)
 
     def forget(self, peer: MemberId) -> None:
         """The link is gone, and with it all that was said over it."""
         self._claims.pop(peer, None)
-        if self._asked is not None and self._asked.peer == peer:
-            self._asked = None
+        self._drop_from(peer)
+        self._void.pop(peer, None)
+
+    def _drop_from(self, peer: MemberId) -> None:
+        """Forget what this peer was asked for and what follows: where that begins was its word."""
+        first = next((at for at, asked in enumerate(self._asked) if asked.peer == peer), len(self._asked))
+        self._drop(first)
+
+    def _drop(self, first: int) -> None:
+        for asked in self._asked[first:]:
+            if asked.last is None:
+                self._void[asked.peer] = asked.height
+        del self._asked[first:]
+
+    # Answers
+
+    def hold(self, peer: MemberId, messages: tuple[Message, ...], *, now: float) -> bool:
+        """Keep an envelope that answers a question until the next tick, so that we can ask on before.
+
+        False if it does not, and is to be taken in as any other.
+        """
+        first = messages[0] if messages else None
+        if not isinstance(first, Committed):
+            for asked in self._asked:  # the rest of an answer that is too large for one envelope
+                if asked.peer == peer and asked.held:
+                    asked.held += messages
+                    return True
+            return False
+        height = first.block.height
+        for asked in self._asked:
+            if asked.peer == peer and asked.last is None and asked.height == height:
+                blocks = [message for message in messages if isinstance(message, Committed)]
+                asked.held, asked.came = messages, now
+                asked.last = max(height, min(blocks[-1].block.height, height + len(blocks) - 1))
+                asked.useful += sum(weight(block) for block in blocks)
+                asked.deadline = now + self._claims[peer].patience
+                return True
+        if self._void.get(peer) == height:
+            del self._void[peer]
+            return True
+        return False
+
+    def due(self, height: int) -> tuple[MemberId, tuple[Message, ...]] | None:
+        """An answer that was held and reaches down to this height, to be taken in now."""
+        for asked in self._asked:
+            if asked.held and asked.height <= height:
+                messages, asked.held = asked.held, ()
+                return asked.peer, messages
+        return None
 
     def heard(self, peer: MemberId, size: int, *, now: float) -> None:
         """A peer brought so many bytes of what we lack: it is at work."""
-        asked = self._asked
-        if asked is not None and asked.peer == peer:
-            latest = now + self._claims[peer].patience
-            asked.deadline = min(latest, asked.deadline + size / LEAST_RATE)
+        for asked in self._asked:
+            if asked.peer == peer:
+                asked.useful += size
+                latest = now + self._claims[peer].patience
+                asked.deadline = min(latest, asked.deadline + size / LEAST_RATE)
+                return
 
-    def served(self, peer: MemberId) -> None:
-        """A block that a peer brought was whole and right: its failures are forgiven."""
-        if peer in self._claims:
-            self._claims[peer].failures = 0
+    # Questions
 
     def pursue(self, height: int, *, now: float) -> float | None:
         """See to it that somebody is being asked for blocks from `height` on.
 
         When to look again; None when nobody is left who claims to have it.
         """
-        asked = self._asked
-        if asked is not None and asked.height == height:
-            if now < asked.deadline:
-                return asked.deadline
-            self.failed(asked.peer)
-        elif asked is not None:
-            self.served(asked.peer)  # the height grew since
+        self._review(height, now)
+        if not self._asked or self._asked[0].height > height:
+            self._drop(0)
+            self._ask(height, now)
+        elif self._asked[-1].last is not None and len(self._asked) < AHEAD:
+            self._ask(self._asked[-1].last + 1, now)
+        if any(asked.held and asked.height <= height for asked in self._asked):
+            return now
+        return self._asked[0].deadline if self._asked else None
+
+    def _review(self, height: int, now: float) -> None:
+        """Settle what is done, late or wrong; `height` is the first that we lack."""
+        while self._asked:
+            asked = self._asked[0]
+            if asked.held:
+                return
+            if asked.last is not None and asked.last < height:
+                self._asked.pop(0)
+                self._settle(asked, now)
+            elif asked.height < height and asked.last is None and self._best(height, now) is None:
+                self._drop(0)  # it came by another way, and there is no more
+            elif (asked.last or 0) > height or now >= asked.deadline:
+                # A block in the midst of an answer that is not whole stays so.
+                self.failed(asked.peer, now=now)
+            else:
+                return
+
+    def _settle(self, asked: _Asked, now: float) -> None:
+        """An answer was taken in and is right: what its peer is worth."""
+        claim = self._claims[asked.peer]
+        full = asked.useful >= FULL
+        last = asked.last or 0
+        more = any(other.height > last for other in self._claims.values() if other.failures < TRIES)
+        if full or not more:
+            claim.failures = 0
+        if full or more:  # a small answer says something only if somebody could have given more
+            self._note_rate(asked.peer, asked.useful / max(asked.came - asked.since, 0.001), now)
+
+    def _ask(self, height: int, now: float) -> None:
+        peer = self._best(height, now)
+        if peer is not None:
+            self._asked.append(_Asked(peer, height, now, now + self._claims[peer].patience))
+            self._void.pop(peer, None)
+            self._out.to(peer, PullRange(height))
+
+    def _best(self, height: int, now: float) -> MemberId | None:
+        """Who failed least and was fastest, of those that claim this height."""
         able = [
-            (claim.failures, peer != (asked.peer if asked else None), peer)
+            (claim.failures, -self._rate(peer, now), peer)
             for peer, claim in self._claims.items()
             if claim.height >= height and claim.failures < TRIES
         ]
-        if not able:
-            self._asked = None
-            return None
-        _, _, peer = min(able)
-        self._asked = _Asked(peer, height, now + self._claims[peer].patience)
-        self._out.to(peer, PullRange(height))
-        return self._asked.deadline
+        return min(able)[-1] if able else None
+
+    def _rate(self, peer: MemberId, now: float) -> float:
+        rate, at = self._rates.get(peer, (0.0, now - BELIEVED))
+        return rate if now < at + BELIEVED else EXPECTED_RATE
+
+    def _note_rate(self, peer: MemberId, rate: float, now: float) -> None:
+        self._rates[peer] = rate, now
+        self._rates = {peer: seen for peer, seen in self._rates.items() if now < seen[1] + BELIEVED}

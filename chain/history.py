@@ -10,7 +10,7 @@ from chain.errors import InvalidBlockError
 from chain.fetch import Fetch
 from chain.ids import MemberId, SlotId
 from chain.ledger import Tip, extend
-from chain.message import Committed, SlotMessage, weight
+from chain.message import Committed, Message, SlotMessage, weight
 from chain.outbox import Outbox
 from chain.records import KeepBlock, KeepSlot
 
@@ -36,7 +36,11 @@ class History:
         """See to it that somebody is asked for the next block; when to look again."""
         return None if self.complete else self.fetch.pursue(self.tip.height + 1, now=now)
 
-    def on_committed(self, message: Committed, *, peer: MemberId) -> None:
+    def due(self) -> tuple[MemberId, tuple[Message, ...]] | None:
+        """An answer that was held back until now."""
+        return self.fetch.due(self.tip.height + 1)
+
+    def on_committed(self, message: Committed, *, peer: MemberId, now: float) -> None:
         """Take the next block in, if it holds; its slots are to follow."""
         block = message.block
         if self.complete or block.height != self.tip.height + 1:
@@ -55,11 +59,11 @@ class History:
         )
         if not fits:
             self._out.fault(peer, FaultKind.LYING, f"history: block {block.height} does not hold")
-            self.fetch.failed(peer)
+            self.fetch.failed(peer, now=now)
             return
         self._current = message
         self._slots = {}
-        self._finish(peer)
+        self._finish(peer, now)
 
     def on_slot(self, message: SlotMessage, *, peer: MemberId, now: float) -> None:
         """Take in a slot of the block at hand; others are ignored."""
@@ -80,9 +84,9 @@ class History:
         if slot_id not in self._slots:
             self.fetch.heard(peer, weight(message), now=now)
             self._slots[slot_id] = KeepSlot(slot_id, slot, message.bodies)
-            self._finish(peer)
+            self._finish(peer, now)
 
-    def _finish(self, peer: MemberId) -> None:
+    def _finish(self, peer: MemberId, now: float) -> None:
         current = self._current
         assert current is not None
         chains: dict[int, list[KeepSlot]] = {}
@@ -103,6 +107,7 @@ class History:
         reached_base = block.height == self._base.height
         if extension is None or extension.block != block or (reached_base and extension.tip != self._base):
             self._out.fault(peer, FaultKind.LYING, f"history: block {block.height} does not follow")
+            self.fetch.failed(peer, now=now)
             return
         for chain in chains.values():
             for kept in chain:

@@ -206,6 +206,7 @@ class Ordering:
         for block, certificate in certified:
             slots, missing = slots_of(self.broadcast, block.cut)
             if missing:
+                self.broadcast.name_cut(missing)
                 sources = self._deciders.union(self.box.sources(block.id(self.epoch.room))) if pull else ()
                 for peer in sorted(sources):
                     self.broadcast.want_cut(missing, peer=peer)

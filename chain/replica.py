@@ -184,6 +184,7 @@ class Replica:
     def step(self, inputs: Sequence[Input], *, now: float, clock_ms: int) -> list[Effect]:
         """Take in what came since the last tick; `now` is monotonic seconds, `clock_ms` wall time."""
         self.state.now, self.state.clock_ms = now, clock_ms
+        self._take_answers()
         for item in inputs:
             self._take(item)
         self._judge_accused()
@@ -196,7 +197,7 @@ class Replica:
                 self.out.keep(Enqueue(body))
         self._unsaved.clear()
         effects = self.out.flush()
-        if deadline != self._timer:
+        if deadline != self._timer or (deadline is not None and deadline <= now):
             self._timer = deadline
             effects.append(SetTimer(deadline))
         return effects
@@ -381,14 +382,14 @@ class Replica:
             if block.prev != tip.block:
                 self.out.to(peer, PullRange(tip.height))  # should it be certified: what it was built on
             if not ordering.on_committed(message, peer=peer):
-                self._fetch.failed(peer)
+                self._fetch.failed(peer, now=self.state.now)
             self._commit_what_is_whole()
         elif block.height == tip.height and block.id(tip.room) != tip.block:
             if self.state.contradicts(message):
                 self.state.stop_for_fork(block.height, proof=message)
                 self.state.name_culprits(message)
         elif self.history is not None and block.height <= tip.height:
-            self.history.on_committed(message, peer=peer)
+            self.history.on_committed(message, peer=peer, now=self.state.now)
 
     def _commit_what_is_whole(self) -> None:
         """While catching up blocks follow one another in one envelope: commit each as it gets whole."""
@@ -407,8 +408,19 @@ class Replica:
         except MalformedError as error:
             self.out.fault(peer, FaultKind.MALFORMED, str(error))
             return
-        for message in messages:
-            self._on_message(peer, message)
+        fetches = [self._fetch] if self.history is None else [self._fetch, self.history.fetch]
+        if not any(fetch.hold(peer, messages, now=self.state.now) for fetch in fetches):
+            for message in messages:
+                self._on_message(peer, message)
+
+    def _take_answers(self) -> None:
+        """Take in what was asked for and came with the last tick; what follows it is under way by now."""
+        while (held := self._fetch.due(self.tip.height + 1)) is not None or (
+            self.history is not None and (held := self.history.due()) is not None
+        ):
+            peer, messages = held
+            for message in messages:
+                self._on_message(peer, message)
 
     def _on_message(self, peer: MemberId, message: Message) -> None:
         match message:

@@ -26,7 +26,7 @@ class Newcomer:
     def take(self, message: Committed | SlotMessage) -> list[FaultKind | int]:
         """What came of it: faults, and heights reached."""
         if isinstance(message, Committed):
-            self.history.on_committed(message, peer=LIAR)
+            self.history.on_committed(message, peer=LIAR, now=0.0)
         else:
             self.history.on_slot(message, peer=LIAR, now=0.0)
         told = self.out.flush()
