@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from tests.crash.promises import Home, Tally
 
 _WORDS = ("one", "two", "three")
 _WRITES_OF_A_SEND = 11
+_LOUD, _LONG = 60, 12_000
+"""Messages and bytes of each: thrice this is more than SQLite leaves in its log."""
+_KILLS_OF_A_STORM = 7
+_MOMENT = 0.05
 
 
 def stories(hatch: Hatch, directory: Path, seed: int) -> Iterator[Tally]:
@@ -19,6 +24,7 @@ def stories(hatch: Hatch, directory: Path, seed: int) -> Iterator[Tally]:
         (lives(hatch, directory, random.Random(seed)), 24),
         (every_founding(hatch, directory), 8),
         (every_queueing(hatch, directory), 4),
+        (storms(hatch, directory, random.Random(-seed)), 4),
     ]
     while True:
         for kind, at_once in kinds:
@@ -107,6 +113,36 @@ def living(hatch: Hatch, directory: Path, name: str, dice: random.Random) -> Ite
     home.is_sound()
     home.signed_once(tally)
     yield tally
+
+
+def storms(hatch: Hatch, directory: Path, dice: random.Random) -> Iterator[Tally]:
+    """So much is said that the log is checkpointed, and the kill comes from outside, at any moment within."""
+    for number in itertools.count(1):
+        home = new_home(hatch, directory, f"storm{number}")
+        _lives(home, hatch, "new", "tea", "--as", "ann", *home.via, *home.at)
+        for start in range(_KILLS_OF_A_STORM):
+            tally = Tally()
+            child = home.watch(hatch.start(home.name, "chat", *home.at))
+            child.say(*(f"{start}.{each} {'x' * _LONG}" for each in range(_LOUD)))
+            enough = dice.randrange(2 * _LOUD)
+            hatch.until(
+                lambda child=child, enough=enough: len(child.events) > enough, what="a storm", on=child
+            )
+            until = time.monotonic() + dice.random() * _MOMENT
+            while time.monotonic() < until:
+                child.pump()
+            child.kill()
+            hatch.ended(child)
+            tally.kills["storming"] += 1
+            tally.steps["anywhere"] += 1
+            home.log()
+            yield tally
+        tally = Tally()
+        _lives(home, hatch, "chat", *home.at, lines=("the end",))
+        home.keeps_everything(tally)
+        home.is_sound()
+        home.signed_once(tally)
+        yield tally
 
 
 def _lives(home: Home, hatch: Hatch, *arguments: str, lines: tuple[str, ...] = ()) -> None:

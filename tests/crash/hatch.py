@@ -26,6 +26,7 @@ from tests.crash import deadly
 
 PATIENCE: Final = 30.0
 _MOST_DESCRIPTORS: Final = 1024
+_LOOK_AGAIN: Final = 0.02
 
 Event = Mapping[str, Any]
 
@@ -45,6 +46,8 @@ class Child:
         self.code: int | None = None
         """Its exit code once it has ended; minus the signal's number if one ended it."""
         self._stdin: int | None = stdin
+        self._outgoing = bytearray()
+        self._over = False
         self.stdout = stdout
         self._stderr = stderr
         self._complaints = b""
@@ -53,15 +56,29 @@ class Child:
     def say(self, *lines: str) -> None:
         """Lines into its standard input; a process that has died takes none."""
         assert self._stdin is not None
-        try:
-            os.write(self._stdin, "".join(f"{line}\n" for line in lines).encode())
-        except BrokenPipeError:
-            return
+        self._outgoing += "".join(f"{line}\n" for line in lines).encode()
+        self.pump()
 
     def end_input(self) -> None:
-        if self._stdin is not None:
+        """No more lines after those that were said."""
+        self._over = True
+        self.pump()
+
+    def pump(self) -> bool:
+        """Write what the pipe takes; whether more is to be written."""
+        if self._stdin is None:
+            return False
+        try:
+            while self._outgoing:
+                del self._outgoing[: os.write(self._stdin, self._outgoing)]
+        except BlockingIOError:
+            return True
+        except BrokenPipeError:
+            self._outgoing.clear()
+        if self._over:
             os.close(self._stdin)
             self._stdin = None
+        return False
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         if self.code is None:
@@ -82,6 +99,7 @@ class Child:
         os.close(self.stdout)
         os.close(self._stderr)
         self._stderr = -1
+        self._outgoing.clear()
         self.end_input()
         self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return False
@@ -119,7 +137,7 @@ class Hatch:
             _become(arguments, death=death, witness=self.witness(name))
         for each in (theirs_in, theirs_out, theirs_err):
             os.close(each)
-        for each in (ours_out, ours_err):
+        for each in (ours_in, ours_out, ours_err):
             os.set_blocking(each, False)
         child = Child(name, pid, stdin=ours_in, stdout=ours_out, stderr=ours_err)
         self._running[ours_out] = child
@@ -152,7 +170,8 @@ class Hatch:
             if left <= 0:
                 said = "" if on is None else f"\n{[*on.events[-8:]]}\n{on.complaints()}"
                 raise CrashFailed(f"not within {within:g} s: {what}{said}")
-            for key, _ in self._selector.select(left):
+            more = [child.pump() for child in self._running.values()]
+            for key, _ in self._selector.select(min(left, _LOOK_AGAIN) if any(more) else left):
                 child = self._running[key.fd]
                 if not child.take():
                     self._selector.unregister(key.fd)

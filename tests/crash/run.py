@@ -3,12 +3,12 @@
     python -m tests.crash.run [--seconds 270] [--seed 1] [--keep DIR] [--at-least 500]
 
 Three workers: one kills a node that is alone in its room, one members of rooms of up to five over WebRTC, one
-fills disks, tears write-ahead logs and flips bits (tests/crash/full.py, tests/crash/damage.py).
-A node is the real command line in a process of its own; it ends itself with SIGKILL before or after its k-th
-commit, mark or step with a file (tests/crash/deadly.py). After each kill it is started again, and checked
-through the public commands: whatever was shown as final stands where it stood, whatever was shown as pending
-becomes final, once and with its id; all logs are prefixes of one another; no vote key signed two things for
-one position, and nothing left a process before it was on its disk.
+fills disks, tears write-ahead logs, flips bits and kills repairs (tests/crash/full.py and damage.py beside).
+A node is the real command line in a process of its own. It ends itself with SIGKILL before or after its k-th
+commit, mark or step with a file (tests/crash/deadly.py), or is killed from outside at any moment. After each
+kill it is started again, and checked through the public commands: whatever was shown as final stands where
+it stood, whatever was shown as pending becomes final, once and with its id; all logs are prefixes of one
+another; no vote key signed two things for one position, and nothing left a process before it was on disk.
 
 `NIGHTLY=1` runs for half an hour.
 """
