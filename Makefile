@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check sim fuzz crash bench clean
+.PHONY: help setup demo test check sim fuzz crash bench catchup clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ fuzz: setup  ## Hostile bytes for every decoder, a million in all; NIGHTLY=1: a 
 
 bench: setup  ## From `pending` to `final` on this machine: 200 messages, four real nodes.
 	$(BIN)/python -m tests.bench.latency
+
+catchup: setup  ## A member missed 10,000 messages and one of its three peers lies; 40 ms round trip.
+	$(BIN)/python -m tests.bench.catch_up
 
 clean:  ## Remove the environment and every cache.
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
