@@ -13,6 +13,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -230,11 +231,13 @@ def _ours(directory: Path) -> Path:
 
 
 def make_private_directory(directory: Path) -> None:
-    """Make it where missing, parents too; only its owner may enter. NodeError if that fails."""
+    """Make it where missing, parents too, durably; only its owner may enter. NodeError if that fails."""
     try:
         missing = [each for each in (directory, *directory.parents) if not each.exists()]
         for each in reversed(missing):  # mkdir would make parents that anybody may enter
             each.mkdir(mode=0o700, exist_ok=True)
+            with suppress(PermissionError):  # we may be let through a directory and not see into it
+                sync_directory(each.parent)
         directory.mkdir(mode=0o700, exist_ok=True)  # it says so if this is something else
     except OSError as error:
         raise NodeError(
@@ -253,7 +256,7 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise NodeError(
             f"{path} cannot be written: {error.strerror or error}.",
@@ -261,7 +264,8 @@ def write_whole(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """What was put into it by name is still there after a power cut; OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -9,7 +9,16 @@ import trio
 from chain.control import MAX_NAME, MAX_NICK, AdmissionRule, is_plain_name, make_genesis
 from chain.crypto import Ed25519Signer
 from chain.ids import Hash, MemberId
-from node.config import DEFAULT_MAX_PEERS, MAX_VIA, VOTE_FILE, Home, RoomConfig, Rule, make_private_directory
+from node.config import (
+    DEFAULT_MAX_PEERS,
+    MAX_VIA,
+    VOTE_FILE,
+    Home,
+    RoomConfig,
+    Rule,
+    make_private_directory,
+    sync_directory,
+)
 from node.disk import create_store
 from node.errors import UsageError
 from node.keys import create_key, load_or_create_key
@@ -57,6 +66,7 @@ async def create_room(
         )
         fingerprint = genesis.room_id().hex()
         making.rename(home.room_directory(fingerprint))
+        sync_directory(making.parent)
         create_store(home, genesis, me=MemberId(bytes(identity.verify_key))).close()
         room = RoomConfig(
             name=name,

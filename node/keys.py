@@ -15,7 +15,7 @@ from typing import Final, Literal
 import msgspec
 from nacl.signing import SigningKey
 
-from node.config import make_private_directory
+from node.config import make_private_directory, sync_directory
 from node.errors import KeyFileError
 
 _VERSION: Final = 1
@@ -94,11 +94,11 @@ def set_aside(*paths: Path, directory: Path) -> None:
         make_private_directory(directory)
         for path in there:
             os.link(path, directory / path.name, follow_symlinks=False)  # refuses where rename overwrites
-        _sync(directory)
-        _sync(directory.parent)
+        sync_directory(directory)
+        sync_directory(directory.parent)
         for path in there:
             path.unlink()
-            _sync(path.parent)
+            sync_directory(path.parent)
     except OSError as error:
         raise KeyFileError(
             f"{error.filename} cannot be moved to {directory}: {error.strerror}.",
@@ -163,12 +163,4 @@ def _write_once(path: Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-    _sync(path.parent)
-
-
-def _sync(directory: Path) -> None:
-    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_directory(path.parent)

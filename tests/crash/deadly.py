@@ -41,6 +41,7 @@ FILE_STEPS: Final = (
     "mkdir",
     "open",
 )
+TWO_NAMES: Final = ("link", "rename", "replace")
 NEED_ROOM: Final = ("write", "pwrite", "link", "mkdir", "open")
 VOTE_TAGS: Final = (
     *(f"pigeon/{kind}/".encode() for kind in ("slot-signature", "ack", "prevote", "propose", "round-change")),
@@ -143,8 +144,8 @@ class _Reaper:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def arm(death: Death | None, *, witness: Path) -> None:
-    """Wrap this process; once, before the command line runs."""
+def arm(death: Death | None, *, witness: Path, trace: bool = False) -> None:
+    """Wrap this process; once, before the command line runs. `trace`: note every step in the record, too."""
     record = Witness(witness)
 
     def counts(what: str, where: str) -> bool:
@@ -152,21 +153,28 @@ def arm(death: Death | None, *, witness: Path) -> None:
             return False
         return not death.store_only or what == "commit" or where.endswith(".mark")
 
+    def taken(what: str, where: str, source: str = "") -> None:
+        if trace:
+            record.note("step", what, where, source)
+
     reaper = _Reaper(death, counts=counts, told=lambda at: record.note("died", at))
     for name in FILE_STEPS:
-        setattr(os, name, _wrapped_step(name, reaper))
-    _wrap_sqlite(reaper, record)
+        setattr(os, name, _wrapped_step(name, reaper, taken))
+    _wrap_sqlite(reaper, record, taken)
     _wrap_signing(record)
 
 
-def _wrapped_step(name: str, reaper: _Reaper) -> Callable[..., Any]:
+def _wrapped_step(name: str, reaper: _Reaper, taken: Callable[..., None]) -> Callable[..., Any]:
     real = _REAL[name]
 
     def step(*arguments: Any, **options: Any) -> Any:
         where = _where(name, arguments)
         if not where:
             return real(*arguments, **options)
-        return reaper.around(name, where, lambda: real(*arguments, **options))
+        source = os.fspath(arguments[0]) if name in TWO_NAMES else ""
+        return reaper.around(
+            name, where, lambda: real(*arguments, **options), done=lambda: taken(name, where, source)
+        )
 
     return step
 
@@ -176,7 +184,7 @@ def _where(name: str, arguments: tuple[Any, ...]) -> str:
     if name == "open" and not arguments[1] & os.O_CREAT:
         return ""
     if not isinstance(arguments[0], int):
-        return os.fspath(arguments[-1] if name in ("link", "rename", "replace") else arguments[0])
+        return os.fspath(arguments[-1] if name in TWO_NAMES else arguments[0])
     try:
         if not stat.S_ISREG(os.fstat(arguments[0]).st_mode):
             return "" if name != "fsync" else str(Path(f"/proc/self/fd/{arguments[0]}").readlink())
@@ -185,7 +193,7 @@ def _where(name: str, arguments: tuple[Any, ...]) -> str:
         return ""
 
 
-def _wrap_sqlite(reaper: _Reaper, record: Witness) -> None:
+def _wrap_sqlite(reaper: _Reaper, record: Witness, taken: Callable[..., None]) -> None:
     connect = sqlite3.connect
 
     class Deadly(sqlite3.Connection):
@@ -198,8 +206,13 @@ def _wrap_sqlite(reaper: _Reaper, record: Witness) -> None:
             if not writes:
                 return super().execute(sql, parameters)
             real = super().execute
+
+            def done() -> None:
+                record.committed()
+                taken("commit", self.where)
+
             cursor: sqlite3.Cursor = reaper.around(
-                "commit", self.where, lambda: real(sql, parameters), done=record.committed
+                "commit", self.where, lambda: real(sql, parameters), done=done
             )
             return cursor
 
