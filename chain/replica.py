@@ -253,7 +253,8 @@ class Replica:
             elif not appended and not state.broadcast.sign_acks():
                 break  # our own ack may have completed a quorum
         past = self.history.pursue(now=state.now) if self.history is not None else None
-        deadlines = (state.ordering.deadline, self._pursue(), past)
+        voting = None if state.forked else state.ordering.deadline
+        deadlines = (voting, self._pursue(), past)
         return min((at for at in deadlines if at is not None), default=None)
 
     def _append(self) -> bool:
@@ -379,10 +380,10 @@ class Replica:
     def _on_committed(self, peer: MemberId, message: Committed) -> None:
         block, tip, ordering = message.block, self.tip, self.state.ordering
         if block.height == tip.height + 1 and block.epoch == tip.epoch:
-            if block.prev != tip.block:
-                self.out.to(peer, PullRange(tip.height))  # should it be certified: what it was built on
             if not ordering.on_committed(message, peer=peer):
                 self._fetch.failed(peer, now=self.state.now)
+            elif block.prev != tip.block and not self.state.forked:
+                self.out.to(peer, PullRange(tip.height))  # what it was built on is the other half of a fork
             self._commit_what_is_whole()
         elif block.height == tip.height and block.id(tip.room) != tip.block:
             if self.state.contradicts(message):
