@@ -279,7 +279,7 @@ def verify(settings: Settings, store: bool, path: Path | None) -> Task:
     """
     if not store and path is None:
         raise UsageError(
-            "There is nothing to check.", "Name a file, or give --store; see: pigeon verify --help"
+            "There is nothing to check.", "Name a file or give --store. See: pigeon verify --help"
         )
     from console.verify import verify_file, verify_store
 
