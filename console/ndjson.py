@@ -19,6 +19,7 @@ class MemberEvent(Event, frozen=True, tag="member"):
     convicted: bool
     have: int
     need: int
+    rekey: bool
 
 
 class LoggedEvent(FinalEvent, frozen=True, tag="final"):
@@ -64,6 +65,7 @@ class JsonScreen:
                 verified=False,
                 have=view.have,
                 need=view.need,
+                rekey=view.rekey,
             )
         )
 

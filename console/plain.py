@@ -131,7 +131,9 @@ class PlainScreen:
         await self._data(status_table(status, why=why, color=self._color and sys.stdout.isatty()))
 
     async def approved(self, view: MemberView) -> None:
-        await self._out.note(f"You let {one_line(view.nick)} in: {view.have} of {view.need} approvals.")
+        nick, so_far = one_line(view.nick), f"{view.have} of {view.need} approvals"
+        what = f"You are for the new vote key of {nick}" if view.rekey else f"You let {nick} in"
+        await self._out.note(f"{what}: {so_far}.")
 
     async def standing(self, status: StatusEvent) -> None:
         state = f"{status.up}/{status.n} up · {quorum_state(status)}"
@@ -164,6 +166,11 @@ def quorum_state(status: StatusEvent) -> str:
 def asks_text(event: AsksEvent) -> str:
     nick = one_line(event.nick)
     lines = [f"? {nick} asks to be let in ({event.have} of {event.need} approvals)."]
+    if event.rekey:
+        lines[0] = (
+            f"? {nick}, a member, lost its vote key and asks for a new one to count: "
+            f"{event.have} of {event.need} approvals."
+        )
     if event.inviter:
         known = "" if event.verified else " (not verified)"
         lines[0] = (

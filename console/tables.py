@@ -22,6 +22,7 @@ def members_table(members: list[MemberView], *, color: bool) -> str:
     for each in members:
         state = _STATES.get(each.state, one_line(each.state))
         if each.state == "asks":
+            state = "asks for a new vote key" if each.rekey else state
             state += f" ({each.have} of {each.need})"
         style = {"me": "bold", "down": "dim"}.get(each.state, "")
         since = "-" if each.state == "asks" else str(each.admitted_at)

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+import msgspec
 from nacl.signing import SigningKey
 
 from chain.codec import decode, encode
-from chain.control import AdmissionRule, Admit, Request, Voucher, make_voucher
+from chain.control import AdmissionRule, Admit, Rekey, Voucher, make_voucher
 from chain.crypto import Ed25519Signer, ed25519_verify
 from chain.effects import Asks, Input, Unwant, Want
 from chain.errors import MalformedError
@@ -141,9 +142,10 @@ class Admission:
         if self._asking.pop(who, None) is None and len(self._asking) >= _MAX_ASKING:
             self._forget(next(iter(self._asking)))
         self._asking[who] = asks
+        # A member that asks for a new vote key is let in by that rule in the chain, now and then.
         by_rule = self._rule is AdmissionRule.AUTO and asks.motion is None and who not in self._wanted
         if by_rule and self._may_come_in(asks):
-            self._want(asks.request)
+            self._want(asks)
         event = self._event(asks)
         if self._told.get(who) == event:
             return None
@@ -153,7 +155,8 @@ class Admission:
     def _may_come_in(self, asks: Asks) -> bool:
         voucher, tip = asks.request.voucher, self._tip()
         return (
-            asks.verified
+            not asks.rekey
+            and asks.verified
             and voucher is not None
             and self._is_ours(voucher, tip)
             and _why_over(voucher, tip) is None
@@ -164,12 +167,12 @@ class Admission:
     def admit(self, who: str) -> MemberView:
         """Approve the one with this nick, id or beginning of an id; NodeError if nobody or several ask so."""
         found = self._find(who)
-        if self._tip().committee.n >= self._max_peers:
+        if not found.rekey and self._tip().committee.n >= self._max_peers:
             raise UsageError(
                 f"This room is full: this node approves at most {self._max_peers} members.",
                 "Raise max_peers in the room's settings.",
             )
-        self._want(found.request)
+        self._want(found)
         view = self._view(found)
         me = MemberId(bytes(self._identity.verify_key))
         return view if me in found.approvals else _with_one_more(view)
@@ -193,9 +196,9 @@ class Admission:
             raise NodeError(f"Nobody asks to come in as {who!r}.", f"These do: {asking}.", exit_code=Exit.NO)
         raise NodeError("Nobody asks to come in.", "Wait until the newcomer is connected.", exit_code=Exit.NO)
 
-    def _want(self, request: Request) -> None:
-        self._wanted.add(request.identity)
-        self._submit(Want(Admit(request)))
+    def _want(self, asks: Asks) -> None:
+        self._wanted.add(asks.request.identity)
+        self._submit(Want(Rekey(asks.request) if asks.rekey else Admit(asks.request)))
 
     def on_gone(self, peer: MemberId) -> None:
         """A guest's link went away: nobody should be admitted who may never come back."""
@@ -213,7 +216,10 @@ class Admission:
         """Whoever is a member now asks no more; for the others approvals start anew."""
         committee = self._tip().committee
         for who, asks in list(self._asking.items()):
-            if committee.place(who) is not None:
+            place = committee.place(who)
+            if place is not None and (
+                not asks.rekey or committee.members[place].vote_key == asks.request.vote_key
+            ):
                 self._forget(who)
                 self._wanted.discard(who)
             elif asks.motion is not None:
@@ -241,6 +247,7 @@ class Admission:
             verified=asks.verified,
             have=view.have,
             need=view.need,
+            rekey=view.rekey,
         )
 
     def _view(self, asks: Asks) -> MemberView:
@@ -252,6 +259,7 @@ class Admission:
             words=self._words(asks.request.identity),
             have=len(asks.approvals),
             need=self._tip().committee.quorum,
+            rekey=asks.rekey,
         )
 
 
@@ -263,12 +271,4 @@ def _why_over(voucher: Voucher, tip: Tip) -> Reason | None:
 
 def _with_one_more(view: MemberView) -> MemberView:
     """As it will be once our approval is ordered."""
-    return MemberView(
-        member=view.member,
-        nick=view.nick,
-        state=view.state,
-        admitted_at=view.admitted_at,
-        words=view.words,
-        have=view.have + 1,
-        need=view.need,
-    )
+    return msgspec.structs.replace(view, have=view.have + 1)

@@ -23,6 +23,8 @@ class MemberView(msgspec.Struct, frozen=True):
     """Its vote key signed twice and is not listened to."""
     have: int = 0
     need: int = 0
+    rekey: bool = False
+    """Of one that asks: a member already, for a new vote key."""
 
 
 class NodeApi(Protocol):

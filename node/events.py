@@ -43,6 +43,8 @@ class AsksEvent(Event, frozen=True, tag="asks"):
     verified: bool
     have: int
     need: int
+    rekey: bool = False
+    """A member whose vote key may sign no more asks for a new one."""
 
 
 class AdmittedEvent(Event, frozen=True, tag="admitted"):

@@ -36,7 +36,7 @@ from node.failure import one_error
 from node.joining import Newcomer
 from node.lock import room_lock
 from node.mesh import Line, Mesh
-from node.opening import Belongings, begin_store, find_belongings, settings_from
+from node.opening import Belongings, begin_store, find_belongings, renew_vote_key, settings_from
 from node.seat import Seat
 from node.succession import predecessor
 from node.webrtc import Rtc, open_rtc
@@ -252,7 +252,7 @@ class Node:
                 mine = await self._find_belongings()
                 identity, vote = mine.identity, mine.vote
                 if mine.store is not None:
-                    await self._sit_down(mine.store, identity=identity, vote=vote, restarted=not mine.fresh)
+                    await self._sit_down(mine.store, identity, vote, restarted=not mine.fresh, lost=mine.lost)
                 carriers = [carrier_from_spec(spec, faults=self.faults) for spec in self._via]
                 stack.push_async_callback(_close_carriers, carriers)
                 rtc = await stack.enter_async_context(
@@ -312,7 +312,7 @@ class Node:
             me = MemberId(bytes(identity.verify_key))
             self._config = settings_from(admitted.genesis, nick=self._nick, via=self._via)
             store = await trio.to_thread.run_sync(partial(begin_store, self._home, admitted, me=me))
-            await self._sit_down(store, identity=identity, vote=vote, restarted=used_before)
+            await self._sit_down(store, identity, vote, restarted=used_before)
             self._arrive()
             heard = admitted.heard
         assert self._seat is not None
@@ -364,7 +364,7 @@ class Node:
         return found
 
     async def _sit_down(
-        self, store: "Store", *, identity: SigningKey, vote: SigningKey, restarted: bool
+        self, store: "Store", identity: SigningKey, vote: SigningKey, *, restarted: bool, lost: bool = False
     ) -> None:
         assert self._config is not None
         seat = Seat(
@@ -374,6 +374,8 @@ class Node:
             store=store,
             before=predecessor(self._home, store.genesis),
             restarted=restarted,
+            lost=lost,
+            renew=partial(renew_vote_key, self._home, self._fingerprint),
             evidence=self._home.evidence_directory(self._fingerprint),
             mesh=self._mesh,
             bus=self._bus,

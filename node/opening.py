@@ -30,6 +30,8 @@ class Belongings:
     fresh: bool
     """The vote key was made just now and has signed nothing yet."""
     store: "Store | None"
+    lost: bool
+    """The store had lost changes; the key that signed them was retired."""
 
 
 def find_belongings(home: Home, fingerprint: str, *, config: RoomConfig | None, invited: bool) -> Belongings:
@@ -58,12 +60,17 @@ def find_belongings(home: Home, fingerprint: str, *, config: RoomConfig | None, 
             if removed and bytes(vote_key_of(home, fingerprint).verify_key) in tip.spent:
                 retire_vote_key(home, fingerprint)  # the room takes each key once
             store = None
+    lost = store is not None and store.rolled_back
+    if store is not None and lost:
+        # What is lost of the journal may hold signatures: whoever signs again may sign twice.
+        renew_vote_key(home, fingerprint)
+        store.forget_loss()
     vote_file = home.vote_file(fingerprint)
     if (store is None or _retired(home, fingerprint)) and not vote_file.exists():
-        return Belongings(
-            identity=identity, vote=create_key(vote_file, purpose="vote"), fresh=True, store=store
-        )
-    return Belongings(identity=identity, vote=vote_key_of(home, fingerprint), fresh=False, store=store)
+        vote, fresh = create_key(vote_file, purpose="vote"), True
+    else:
+        vote, fresh = vote_key_of(home, fingerprint), lost
+    return Belongings(identity=identity, vote=vote, fresh=fresh, store=store, lost=lost)
 
 
 def retire_vote_key(home: Home, fingerprint: str) -> None:
@@ -72,6 +79,15 @@ def retire_vote_key(home: Home, fingerprint: str) -> None:
     if path.exists():
         number = len(_retired(home, fingerprint)) + 1
         set_aside(path, directory=home.room_directory(fingerprint) / f"{_RETIRED}{number}")
+
+
+def renew_vote_key(home: Home, fingerprint: str) -> SigningKey:
+    """A new vote key in the place of the old one, on disk when this returns. Blocking.
+
+    Cut off in the middle there is none, and the next start makes it: whatever happens the old one is gone.
+    """
+    retire_vote_key(home, fingerprint)
+    return create_key(home.vote_file(fingerprint), purpose="vote")
 
 
 def _retired(home: Home, fingerprint: str) -> list[str]:

@@ -34,6 +34,7 @@ from node.admission import Admission
 from node.api import MemberView
 from node.attempt import Introduction
 from node.bus import Bus
+from node.comeback import Return
 from node.config import RoomConfig
 from node.content import body_id, body_text, text_body
 from node.errors import Exit, NodeError, NotAMember
@@ -82,6 +83,8 @@ class Seat:
         store: "Store",
         before: Predecessor | None,
         restarted: bool,
+        lost: bool,
+        renew: Callable[[], SigningKey],
         evidence: Path,
         mesh: Mesh,
         bus: Bus,
@@ -110,17 +113,18 @@ class Seat:
         snapshot = store.snapshot()
         self._unsaved: dict[bytes, tuple[str, trio.Event]] = {}  # said, and not on disk yet
         self._notes: list[str] = []
-        if store.rolled_back:
-            # The lost part of the journal may hold signatures: whoever signs again may sign twice.
-            self._note(
-                "This store lost its latest changes (an old copy, or a damaged disk), so this node signs "
-                "nothing more: it only reads. Come back with a new vote key."
+        self._key_notes: list[str] = []  # until our vote key counts again
+        if lost:
+            self._note_of_key(
+                "This store lost its latest changes (an old copy, or a damaged disk), and with them the "
+                "memory of what its vote key signed: that key signs nothing more."
             )
-        key = None if store.rolled_back else Ed25519Signer(bytes(vote))
+        if store.mark_fault:
+            self._note(f"The record is whole, but {store.mark_fault}; it was made anew.")
         self._replica = Replica(
             snapshot,
             identity=self.me,
-            key=key,
+            key=Ed25519Signer(bytes(vote)),
             rule=store.genesis.rule,
             verify=ed25519_verify,
             now=trio.current_time(),
@@ -135,6 +139,16 @@ class Seat:
             on_notice=self._on_notice,
             on_turn=self._on_turn,
             faults=faults,
+        )
+        self._return = Return(
+            replica=self._replica,
+            identity=identity,
+            vote=vote,
+            room_name=config.name,
+            renew=renew,
+            submit=self._submit,
+            note=self._note_of_key,
+            on_back=self._on_back,
         )
         self._admission = Admission(
             room=store.room,
@@ -208,6 +222,7 @@ class Seat:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._runtime.run, heard)
             nursery.start_soon(self._teller.run)
+            nursery.start_soon(self._return.run)
 
     async def aclose(self) -> None:
         """Close the store; nothing of `run` may be running any more."""
@@ -236,6 +251,7 @@ class Seat:
     def _on_turn(self) -> None:
         for event in self._removals.news():
             self._bus.publish(event)
+        self._return.look()
         self.update_watch()
 
     async def wait_told(self) -> None:
@@ -268,9 +284,9 @@ class Seat:
             case EvidenceFound():
                 self._teller.add_evidence(notice, nick=self.nick_of(notice.member))
             case JournalLost(detail=detail):
-                self._note(
-                    f"This node signs nothing more: {detail}. Somebody holds signatures of ours that our "
-                    "journal lacks, and new ones could contradict them. Come back with a new vote key."
+                self._note_of_key(
+                    f"Somebody holds what this vote key signed and this node knows nothing of ({detail}): an "
+                    "old copy was put back, or the key runs elsewhere too. It signs nothing more."
                 )
             case Forked(height=height):
                 message = (
@@ -285,6 +301,16 @@ class Seat:
     def _note(self, message: str) -> None:
         logger.warning("%s", message)
         self._notes.append(message)
+        self._bus.publish(NoticeEvent(message=message))
+
+    def _note_of_key(self, message: str) -> None:
+        self._key_notes.append(message)
+        logger.warning("%s", message)
+        self._bus.publish(NoticeEvent(message=message))
+
+    def _on_back(self) -> None:
+        self._key_notes.clear()
+        message = "The members agreed to your new vote key: this node signs again."
         self._bus.publish(NoticeEvent(message=message))
 
     def _on_committee(self, committee: Committee, passed: Motion) -> None:
@@ -304,8 +330,9 @@ class Seat:
                 if who == self.me:
                     self._go(left=left)
             case Rekey(request=request):
-                nick = self.nick_of(request.identity)
-                self._bus.publish(NoticeEvent(message=f"{nick} has a new vote key."))
+                if request.identity != self.me:
+                    nick = self.nick_of(request.identity)
+                    self._bus.publish(NoticeEvent(message=f"{nick} has a new vote key."))
             case _:
                 assert_never(passed)
         self._nicks |= {member.identity: member.nick for member in committee.members}
@@ -347,7 +374,8 @@ class Seat:
         return self._standing.room()
 
     def status(self) -> StatusEvent:
-        return self._standing.status(pending=len(self._outstanding), notes=self._notes)
+        notes = [*self._notes, *self._key_notes]
+        return self._standing.status(pending=len(self._outstanding), notes=notes)
 
     async def who(self) -> list[MemberView]:
         heights = await self._shelf.admission_heights()

@@ -88,6 +88,8 @@ class Standing:
             )
         elif self.replica.forked:
             notes.append("Two certified blocks contradict each other: nothing goes on in this room.")
+        elif self.replica.coming_back:
+            notes.append("Until the members agree to its new vote key this node only reads.")
         elif self.replica.recovering:
             notes.append(
                 "After the restart this node signs nothing until enough members confirmed its journal."

@@ -1,12 +1,15 @@
 """A room that gets smaller: members are removed or leave, and whoever is out is told so."""
 
+import json
 from pathlib import Path
+
+import trio
 
 from console.children import family
 from tests.e2e.homes import NAMES, PATIENCE, Homes, one_log
 
 
-async def test_a_member_that_is_gone_is_removed_by_a_quorum_of_the_others(
+async def test_a_member_that_is_away_is_removed_by_the_others_and_hears_so_when_it_comes_back(
     tmp_path: Path,
 ) -> None:
     async with family() as children:
@@ -33,6 +36,20 @@ async def test_a_member_that_is_gone_is_removed_by_a_quorum_of_the_others(
             assert (removed["nick"], removed["n"], removed["quorum"], removed["left"]) == ("dee", 3, 3, False)
         await homes.nodes["ann"].say("three of us")
         await homes.everyone_sees({"three of us"})
+
+        node = await homes.start("dee", "chat")
+        removed = await node.wait_for("removed", within=PATIENCE)
+        assert removed["nick"] == "dee"
+        assert await node.wait(within=PATIENCE) == 6
+        assert b"removed you" in node.complaints
+        del homes.nodes["dee"]
+        code, (error,), said = await homes.run("dee", "up")
+        assert (code, error["code"]) == (6, 6)
+        assert "pigeon log" in said
+        log = [json.loads(line.replace(b":?", b":null")) for line in await homes.log("dee")]
+        assert [event["text"] for event in log] == ["I said this"]
+        code, (verdict,), _ = await homes.run("dee", "verify", "--store")
+        assert (code, verdict["ok"]) == (0, True)
 
 
 async def test_a_member_that_is_removed_while_it_is_there_hears_so_and_may_be_invited_anew(
@@ -77,10 +94,45 @@ async def test_a_member_that_is_removed_while_it_is_there_hears_so_and_may_be_in
         ]
 
 
-async def test_the_last_one_has_nobody_to_leave_to(tmp_path: Path) -> None:
+async def test_who_leaves_is_let_go_by_the_others_nodes_and_the_last_one_has_nobody_to_leave_to(
+    tmp_path: Path,
+) -> None:
     async with family() as children:
         homes = Homes(children, tmp_path)
-        await homes.found()
+        await homes.grow(3)
+        await homes.nodes["ann"].say("before")
+        await homes.everyone_sees({"before"})
+        for n, name in ((2, "cal"), (1, "bob")):
+            code, events, said = await homes.run(name, "leave")
+            assert code == 0, said
+            assert "everyone must be online" in said
+            assert (events[-1]["event"], events[-1]["nick"], events[-1]["left"]) == ("removed", name, True)
+            gone = homes.nodes.pop(name)
+            assert await gone.wait(within=PATIENCE) == 0, "its chat ends as after /quit"
+            await homes.all_have(n)
+            for node in homes.nodes.values():
+                left = await node.wait_for("removed", within=PATIENCE, where=lambda e, n=n: e["n"] == n)
+                assert (left["nick"], left["left"]) == (name, True)
+        await homes.nodes["ann"].say("alone again")
+        await homes.everyone_sees({"alone again"})
         code, events, said = await homes.run("ann", "leave")
         assert (code, events[-1]["code"]) == (1, 1)
         assert "nobody to leave to" in said
+        log = await one_log(homes, ("ann",))
+        assert [event["text"] for event in log] == ["before", "alone again"]
+
+
+async def test_who_cannot_leave_in_time_is_told_why_and_goes_when_the_others_are_back(tmp_path: Path) -> None:
+    async with family() as children:
+        homes = Homes(children, tmp_path)
+        await homes.grow(2)
+        await homes.kill("bob")
+        await homes.nodes["ann"].wait_for("peer", within=PATIENCE, where=lambda e: e["state"] == "down")
+        code, events, said = await homes.run("ann", "leave", "--timeout", "1")
+        assert (code, events[-1]["event"]) == (5, "error")
+        assert "stays asked for" in said
+        bob = await homes.start("bob", "chat")
+        removed = await bob.wait_for("removed", within=PATIENCE)
+        assert (removed["nick"], removed["left"], removed["n"]) == ("ann", True, 1)
+        with trio.fail_after(PATIENCE):
+            assert await homes.nodes["ann"].wait(within=PATIENCE) == 0
