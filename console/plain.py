@@ -113,10 +113,7 @@ class PlainScreen:
             case PeerEvent():
                 await self._out.note(f"· {one_line(event.nick) or event.member[:12]} is {event.state}")
             case EvidenceEvent():
-                await self._out.note(
-                    f"! A key of {one_line(event.nick)} signed twice ({one_line(event.kind)}).\n"
-                    f"  The proof was kept: {one_line(event.file)}"
-                )
+                await self._out.note(evidence_text(event))
             case WordsEvent():
                 await self._out.note(safety_words(event.words, between=f"you and {event.member[:8]}"))
             case NoticeEvent():
@@ -188,6 +185,18 @@ def asks_text(event: AsksEvent) -> str:
 def asks_again_text(event: AsksEvent) -> str:
     """Only what is new since the words were shown."""
     return f"? {one_line(event.nick)} has {event.have} of {event.need} approvals now."
+
+
+def evidence_text(event: EvidenceEvent) -> str:
+    """What a key signed, never who lied; and where the proof is."""
+    what = (
+        f"A key of {one_line(event.nick)} signed twice" if event.nick else "More lied than the room can bear"
+    )
+    lines = [f"! {what} ({one_line(event.kind)})."]
+    if event.file:
+        lines.append(f"  The proof was kept: {one_line(event.file)}")
+        lines.append("  Anybody can check it: pigeon verify FILE --room FINGERPRINT")
+    return "\n".join(lines)
 
 
 def removal_text(event: RemovalEvent, *, me: str) -> str:

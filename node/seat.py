@@ -11,6 +11,7 @@ import trio
 from nacl.signing import SigningKey
 
 from chain.block import Body
+from chain.case import FORK
 from chain.committee import Committee
 from chain.control import Admit, Motion, Rekey, Remove
 from chain.crypto import Ed25519Signer, ed25519_verify
@@ -293,6 +294,8 @@ class Seat:
                     f"Two certified blocks of height {height} contradict each other: too many members lied."
                 )
                 self._notes.append(message)
+                # It names nobody by itself; the keys that made it possible come as evidence of their own.
+                self._teller.add_evidence(EvidenceFound(MemberId(bytes(32)), FORK), nick="")
                 hint = "Nothing goes on in this room. The evidence is kept; start a new room without them."
                 self._bus.publish(ErrorEvent(code=int(Exit.BYZANTINE), message=message, hint=hint))
             case _:
