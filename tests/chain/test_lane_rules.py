@@ -156,3 +156,16 @@ def test_an_owner_that_acks_its_own_lane_counts_once() -> None:
     lanes.tell(0, lanes.ack(2, slot), by=3)
     lanes.run()
     assert lanes.peers[0].delivered == [id_of(slot)]
+
+
+def test_what_was_acked_is_known_after_a_restart_and_acks_are_numbered_on() -> None:
+    lanes = Lanes(4, liars=[1, 2, 3])
+    first = lanes.slot(3, "first")
+    lanes.tell(0, first, by=3)
+    lanes.run()
+    lanes.peers[0].start()
+    broadcast = lanes.peers[0].broadcast
+    assert (broadcast.ackseq, broadcast.lanes[3].acked_seq) == (1, 1)
+    lanes.tell(0, lanes.slot(3, "second", after=first), by=3)
+    lanes.run()
+    assert (broadcast.ackseq, broadcast.lanes[3].acked_seq) == (2, 2)

@@ -105,16 +105,17 @@ def ack_of(world: World, acker: Node, *messages: SlotMessage, epoch: int | None 
 
 
 def hello_to(world: World, target: Node, *, reply: bool = False) -> Hello:
-    """Somebody at the room's height who holds nothing that `target` signed since."""
+    """From a member at the room's height that has signed nothing since, nor holds what `target` signed."""
     tip = world.room.tip
     base = tip.cut[place_of(world, target)]
+    nothing = Standing(base.seq, base.id, 0, Rounds())
     return Hello(
         epoch=tip.epoch,
         height=tip.height,
         block=tip.block,
         linked=(),
-        mine=None,
-        yours=Standing(base.seq, base.id, 0, Rounds()),
+        mine=nothing,
+        yours=nothing,
         reply=reply,
     )
 

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from chain.control import Remove
 from chain.effects import Want
-from chain.message import Ack, Hello, Precommit, Prevote, Propose, RoundChange, signed
+from chain.lane import WINDOW
+from chain.message import Ack, Hello, Precommit, Prevote, Propose, RoundChange, Rounds, signed
 from tests.simulation.by_hand import ack_of, block_of, hello_to, prevote_of, proposal_of
 from tests.simulation.keys import HASHED
 from tests.simulation.liars import (
@@ -25,9 +26,11 @@ from tests.simulation.liars import (
     wait,
 )
 from tests.simulation.machine import Node
+from tests.simulation.rest import check_liveness, check_rest
 from tests.simulation.room import Seat, make_seat
 from tests.simulation.signatures import LoggedSigner
 from tests.simulation.test_exact import DELAY, follower_of, leader_of, quiet_room
+from tests.simulation.test_liars import room_shown_a_fork
 from tests.simulation.world import World
 
 VOTES = (Propose, Prevote, Precommit, RoundChange)
@@ -119,6 +122,45 @@ def test_a_restarted_member_signs_once_so_many_confirm_that_a_quorum_would_share
     del one
 
 
+def test_who_claims_to_hold_more_than_the_journal_does_not_confirm_it() -> None:
+    """One of two that are needed does; the other shows nothing for what it says, so it does no harm."""
+    world, liar, (victim, one, other) = room_with_liar(leads=False)
+    liar.withhold = silent
+    world.crash(victim)
+    world.run()
+    apart(world, victim, other)
+    world.restart(victim)
+    world.run()
+    good = hello_to(world, victim)
+    assert good.yours is not None
+    for claim in (replace(good.yours, ackseq=1), replace(good.yours, rounds=Rounds(prevoted=0))):
+        tell(world, victim, liar, replace(good, yours=claim))
+        wait(world, 1)
+        assert victim.running.recovering
+    tell(world, victim, liar, good)
+    assert victim.running.signing
+    assert not victim.journal_lost
+    del one
+
+
+def test_what_waits_for_a_slot_survives_a_crash() -> None:
+    """More lines than one window of slots holds, said while nobody else is there."""
+    world = quiet_room(2)
+    alone, other = world.nodes
+    world.crash(other)
+    world.run()
+    for _ in range(WINDOW + 3):
+        world.say(alone)
+        world.run()
+    assert len(alone.running.queue) == 3
+    world.crash(alone)
+    world.restart(alone)
+    world.restart(other)
+    world.run()
+    check_liveness(world)
+    check_rest(world)
+
+
 def test_a_slot_of_its_own_that_a_member_does_not_know_stops_its_key() -> None:
     world, victim, others = room_with_liar(leads=False)
     tell(world, victim, others[0], slot_of(world, victim, 1))
@@ -136,7 +178,28 @@ def test_a_key_that_stopped_does_not_start_again_with_the_node() -> None:
     assert not victim.running.signing
 
 
-# The end of an epoch
+def test_a_fork_that_was_seen_is_known_after_a_restart_alone() -> None:
+    world, one = room_shown_a_fork(ends_an_epoch=False)
+    for node in world.nodes:
+        world.crash(node)
+    world.restart(one)
+    world.run()
+    assert one.running.forked
+
+
+# The end of a height, and of an epoch
+
+
+def test_a_vote_for_the_next_height_counts_once_that_height_is_reached() -> None:
+    world, liar, (one, *_) = room_with_liar(leads=True)
+    slot = slot_of(world, liar, 1)
+    vote = prevote_of(world, liar, proposal_of(world, liar, block_of(world, liar, slot)))
+    later = signed(replace(vote, height=vote.height + 1), room=world.room.id, key=liar.seat.vote)
+    tell(world, one, liar, later)
+    assert list(one.running.state.ordering.box.every()) == []
+    world.say(liar)
+    world.run()
+    assert list(one.running.state.ordering.box.every()) == [later]
 
 
 def test_what_an_epochs_end_left_unordered_survives_a_crash_right_after_it() -> None:

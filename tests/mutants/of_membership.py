@@ -1,0 +1,277 @@
+"""Mutants of membership: which motions are valid, who is counted for them, and what they change."""
+
+from tests.mutants.mutation import Edit, Mutant
+
+MEMBERSHIP = "chain/membership.py"
+CONTROL = "chain/control.py"
+HISTORY = "chain/history.py"
+RULES = "chain/test_membership.py::"
+INVALID = RULES + "test_what_could_not_take_effect_is_no_motion"
+FORMER = "simulation/test_membership_former.py::"
+SCHEDULES = "simulation/test_mutant_schedules_joins.py::"
+
+MUTANTS = (
+    Mutant(
+        "approval-counted-twice",
+        "A member counts once for a motion, however often it approves.",
+        (
+            Edit(
+                MEMBERSHIP,
+                "return self._backed(named, motion, backers | {author}, committee)",
+                "again = MemberId(author + bytes([len(backers)]))\n"
+                "                return self._backed(named, motion, backers | {again}, committee)",
+            ),
+        ),
+        (RULES + "test_nobody_counts_twice",),
+    ),
+    Mutant(
+        "motion-quorum-minus-1",
+        "A motion takes effect with a quorum for it.",
+        (
+            Edit(
+                MEMBERSHIP,
+                "passed = motion if len(backers) >= committee.quorum else None",
+                "passed = motion if len(backers) >= committee.quorum - 1 else None",
+            ),
+        ),
+        (RULES + "test_a_motion_passes_with_its_author_and_two_more_of_four",),
+    ),
+    Mutant(
+        "second-motion-in-one-epoch",
+        "The first motion to reach the quorum takes effect; nothing after it counts.",
+        (
+            Edit(
+                MEMBERSHIP,
+                "        if self.passed is not None:\n            return self\n",
+                "",
+            ),
+        ),
+        (RULES + "test_the_first_to_reach_the_quorum_takes_effect_and_nothing_after_it_counts",),
+    ),
+    Mutant(
+        "spent-invitation-accepted",
+        "An invitation serves once.",
+        (
+            Edit(
+                MEMBERSHIP,
+                "return voucher.key not in spent and committee.place(voucher.inviter) is not None",
+                "return committee.place(voucher.inviter) is not None",
+            ),
+        ),
+        (RULES + "test_an_invitation_serves_once",),
+    ),
+    Mutant(
+        "strangers-invitation-accepted",
+        "An invitation is a member's word.",
+        (
+            Edit(
+                MEMBERSHIP,
+                "return voucher.key not in spent and committee.place(voucher.inviter) is not None",
+                "return voucher.key not in spent",
+            ),
+        ),
+        (INVALID,),
+    ),
+    Mutant(
+        "spent-vote-key-accepted",
+        "A vote key is new to its room.",
+        (
+            Edit(
+                MEMBERSHIP,
+                "                and request.vote_key not in spent\n"
+                "                and len(spent) + 2 <= MAX_SPENT\n",
+                "                and len(spent) + 2 <= MAX_SPENT\n",
+            ),
+            Edit(
+                MEMBERSHIP,
+                "                and request.vote_key not in spent\n"
+                "                and len(spent) + 1 <= MAX_SPENT\n",
+                "                and len(spent) + 1 <= MAX_SPENT\n",
+            ),
+        ),
+        (INVALID,),
+    ),
+    Mutant(
+        "taken-nick-accepted",
+        "No two members have one nick.",
+        (
+            Edit(
+                MEMBERSHIP,
+                "                and all(request.nick != member.nick for member in committee.members)\n",
+                "",
+            ),
+        ),
+        (INVALID,),
+    ),
+    Mutant(
+        "last-member-removed",
+        "The last member stays.",
+        (
+            Edit(
+                MEMBERSHIP,
+                "return committee.n > 1 and committee.place(member) is not None",
+                "return committee.place(member) is not None",
+            ),
+        ),
+        (RULES + "test_a_full_room_admits_nobody_and_the_last_member_stays",),
+    ),
+    Mutant(
+        "stranger-removed",
+        "Only a member can be removed.",
+        (
+            Edit(
+                MEMBERSHIP,
+                "return committee.n > 1 and committee.place(member) is not None",
+                "return committee.n > 1",
+            ),
+        ),
+        (INVALID,),
+    ),
+    Mutant(
+        "removed-member-still-counted",
+        "From the next epoch on nothing that a removed member signs counts.",
+        (
+            Edit(
+                MEMBERSHIP,
+                "members = [member for member in members if member.identity != gone]",
+                "assert gone",
+            ),
+        ),
+        (RULES + "test_a_removal_spends_nothing_and_forgets_no_key",),
+    ),
+    Mutant(
+        "request-signatures-not-checked",
+        "A request is signed by both keys that it names.",
+        (
+            Edit(
+                CONTROL,
+                "        if not verify(self.vote_key, payload, self.vote_signature):\n"
+                "            return False\n",
+                "",
+            ),
+        ),
+        ("chain/test_control.py::test_a_changed_request_does_not_hold",),
+    ),
+    Mutant(
+        "secret-not-shown",
+        "Who uses an invitation shows that it holds the secret.",
+        (
+            Edit(
+                CONTROL,
+                "return self.voucher.holds(room=room, verify=verify) and verify(\n"
+                "            self.voucher.key, payload, self.possession\n        )",
+                "return self.voucher.holds(room=room, verify=verify)",
+            ),
+        ),
+        ("chain/test_control.py::test_a_voucher_is_worth_nothing_without_the_secret_it_names",),
+    ),
+    Mutant(
+        "expired-invitation-approved",
+        "By the rule `auto` a node approves no invitation that is over.",
+        (
+            Edit(
+                "chain/desk.py",
+                "            and motion.request.voucher.expires * 1000 >= clock_ms\n",
+                "",
+            ),
+        ),
+        (SCHEDULES + "test_by_the_rule_auto_nobody_approves_an_invitation_that_is_over",),
+    ),
+    Mutant(
+        "wish-forgotten-with-its-epoch",
+        "What lapsed with an epoch is moved again while its user wants it.",
+        (
+            Edit(
+                "chain/desk.py",
+                "            elif self._may_move(motion):\n               "
+                " self._to_move.append(motion)\n        self._passed_on",
+                "        self._passed_on",
+            ),
+        ),
+        ("simulation/test_membership_removal.py::test_two_that_leave_at_once_go_one_epoch_after_the_other",),
+    ),
+    Mutant(
+        "history-without-certificates",
+        "Each block of the past brings a quorum's signatures.",
+        (
+            Edit(
+                HISTORY,
+                "            and certificate_holds(\n"
+                "                message.certificate,\n"
+                "                block,\n"
+                "                room=self.tip.room,\n"
+                "                committee=self.tip.committee,\n"
+                "                verify=self._verify,\n"
+                "            )\n",
+                "",
+            ),
+        ),
+        ("chain/test_history.py::test_a_block_of_the_past_is_taken_with_its_certificate_only",),
+    ),
+    Mutant(
+        "history-slot-signature-not-checked",
+        "A slot of the past carries the signature of its owner.",
+        (
+            Edit(
+                HISTORY,
+                "if not self._verify(vote_key, slot.preimage(self.tip.room), slot.signature):",
+                "if not vote_key:",
+            ),
+        ),
+        ("chain/test_history.py::test_a_slot_of_the_past_is_taken_with_its_owners_signature_only",),
+    ),
+    Mutant(
+        "former-keys-still-count",
+        "A vote or ack counts only under the vote key that its member has in this epoch.",
+        (
+            Edit(
+                "chain/epoch.py",
+                "        return self.verify(vote_key, message.preimage(self.room), message.signature)\n",
+                "        _EVER.update(dict.fromkeys(member.vote_key for member in self.committee.members))\n"
+                "        text = message.preimage(self.room)\n"
+                "        return any(self.verify(key, text, message.signature) for key in"
+                " (vote_key, *_EVER))\n",
+            ),
+            Edit(
+                "chain/epoch.py", "\n\n@dataclass(slots=True)\n", "\n_EVER = {}\n\n\n@dataclass(slots=True)\n"
+            ),
+        ),
+        (
+            FORMER + "test_a_removed_members_votes_and_acks_never_count_whoever_hands_them_on",
+            FORMER + "test_a_retired_key_never_counts",
+        ),
+    ),
+    Mutant(
+        "old-vote-key-kept",
+        "From the epoch after a rekey on the member has its new vote key.",
+        (
+            Edit(
+                MEMBERSHIP,
+                "                Member(member.identity, request.vote_key, member.nick)\n",
+                "                Member(member.identity, member.vote_key, member.nick)\n",
+            ),
+        ),
+        (RULES + "test_a_rekey_changes_the_vote_key_and_nothing_else",),
+    ),
+    Mutant(
+        "leaving-needs-consent",
+        "Whoever wants to leave leaves, and nobody is asked.",
+        (Edit("chain/desk.py", "                            or _is_leave(control, author)\n", ""),),
+        ("simulation/test_membership_removal.py::test_whoever_wants_to_leave_leaves_and_nobody_is_asked",),
+    ),
+    Mutant(
+        "new-keys-without-end",
+        "By the rule `auto` a member gets one new vote key an hour.",
+        (
+            Edit(
+                "chain/desk.py",
+                "if last is None or now - last[1] >= REKEY_INTERVAL:",
+                "if last is None or now >= last[1]:",
+            ),
+        ),
+        (
+            "simulation/test_membership_rekey.py::"
+            "test_by_rule_a_member_gets_one_new_key_an_hour_and_a_user_can_give_another",
+        ),
+    ),
+)
