@@ -18,7 +18,7 @@ class Outbox:
         self.linked: set[MemberId] = set()
         self.members: set[MemberId] = set()
         self._records: list[Record] = []
-        self._messages: dict[MemberId, list[Message]] = {}
+        self._messages: dict[MemberId, dict[Message, None]] = {}
         self._notices: list[Effect] = []
         self._accused: dict[tuple[int, str], bytes] = {}
         """Evidence that came up in this tick and is still to be judged, one piece a member and kind."""
@@ -30,9 +30,7 @@ class Outbox:
         """For one peer, once a tick; dropped if it is not linked (any more): HELLO mends that later."""
         if peer not in self.linked:
             return
-        queue = self._messages.setdefault(peer, [])
-        if message not in queue[-64:]:
-            queue.append(message)
+        self._messages.setdefault(peer, {})[message] = None
 
     def to_all(self, message: Message) -> None:
         """For every linked member."""
@@ -63,7 +61,7 @@ class Outbox:
         """All effects of the tick, the transaction first; empty afterwards."""
         effects: list[Effect] = [Persist(tuple(self._records))] if self._records else []
         for peer, messages in self._messages.items():
-            effects.extend(Send(peer, envelope) for envelope in pack(messages))
+            effects.extend(Send(peer, envelope) for envelope in pack(list(messages)))
         effects.extend(self._notices)
         self._records, self._messages, self._notices = [], {}, []
         return effects

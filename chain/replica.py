@@ -518,7 +518,7 @@ class Replica:
     def _on_slot(self, peer: MemberId, message: SlotMessage) -> None:
         slot, state = message.slot, self.state
         if slot.epoch > self.tip.epoch:
-            self._keep_early(peer, message, epoch=slot.epoch)
+            self._keep_early(peer, message, epoch=slot.epoch, height=0)
             return
         if self.history is not None:
             self.history.on_slot(message, peer=peer, now=state.now)
@@ -536,7 +536,8 @@ class Replica:
         state, tip = self.state, self.tip
         height = tip.height + 1 if isinstance(message, Ack) else message.height
         if message.epoch > tip.epoch or height > tip.height + 1:
-            self._keep_early(peer, message, epoch=message.epoch)
+            at = 0 if isinstance(message, Ack) else message.height
+            self._keep_early(peer, message, epoch=message.epoch, height=at)
             return
         if message.epoch < tip.epoch or height <= tip.height:
             if isinstance(message, Propose | RoundChange) or message.epoch < tip.epoch:
@@ -555,15 +556,16 @@ class Replica:
         if news:
             self._relay(message, message.signer, source=peer)
 
-    def _keep_early(self, peer: MemberId, message: Message, *, epoch: int) -> None:
+    def _keep_early(self, peer: MemberId, message: Message, *, epoch: int, height: int) -> None:
         """Of a later height or epoch: its sender is ahead of us; looked at again once we are there."""
-        self._early.keep(peer, message, is_member=peer in self.out.members)
+        is_member = peer in self.out.members
+        self._early.keep(peer, message, epoch=epoch, height=height, is_member=is_member)
         # An epoch does not end while we are at work in it: the sender may have to show us how it ended.
         if epoch > self.tip.epoch:
             self._greeting.ask_where(peer)
 
     def _replay_early(self) -> None:
-        for peer, message in self._early.take_all():
+        for peer, message in self._early.take_due(epoch=self.tip.epoch, height=self.tip.height + 1):
             if peer in self.linked:
                 self._on_message(peer, message)
 

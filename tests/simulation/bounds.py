@@ -32,9 +32,11 @@ class Gauge:
         n = replica.tip.committee.n
         self._broadcast(replica.state.broadcast, n)
         self._ordering(replica.state.ordering, n)
-        for peer, kept in replica._early._messages.items():
+        for peer, kept in replica._early._kept.items():
             limit = BYTES_PER_MEMBER if peer in replica.out.members else BYTES_PER_STRANGER
-            self._hold("early bytes", sum(weight(message) for message in kept), max(limit, BYTES_PER_MEMBER))
+            self._hold(
+                "early bytes", sum(weight(message) for *_, message in kept), max(limit, BYTES_PER_MEMBER)
+            )
         self._hold("guests", len(replica.desk.guests), MAX_GUESTS)
         self._hold("lists of links", len(replica.state.lists), len(replica.linked))
         self._hold("unsent envelopes", len(replica.out._messages), 0)

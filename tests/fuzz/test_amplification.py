@@ -1,0 +1,95 @@
+"""What one peer's bytes can make us send, keep and do over and over: found by reading, kept as tests."""
+
+import time
+
+from chain.block import Body, Head, Slot
+from chain.early import Early
+from chain.effects import Arrived, Send
+from chain.ids import MemberId
+from chain.message import UNSIGNED, Message, PullSlot, RoundChange, SlotMessage, pack, signed
+from tests.simulation.liars import place_of, room_with_liar
+
+MEBIBYTE = 1024 * 1024
+ANN, BOB = MemberId(b"a" * 32), MemberId(b"b" * 32)
+
+
+def test_slots_asked_for_two_thousand_times_in_one_envelope_are_sent_once() -> None:
+    """Half a megabyte that asks for a quarter of one again and again got 260 MB for an answer."""
+    world, liar, (one, *_) = room_with_liar(leads=False)
+    tip, place = one.running.tip, place_of(world, liar)
+    messages: list[Message] = []
+    head = tip.cut[place]
+    for seq in range(1, 129):
+        body = Body(bytes(32), seq.to_bytes(16, "big") + bytes(2900))
+        commitments = (body.commitment(room=tip.room, author=liar.id),)
+        slot = Slot(tip.epoch, place, seq, head.id, (), (), commitments, 0, UNSIGNED)
+        slot = signed(slot, room=tip.room, key=liar.seat.vote)
+        messages.append(SlotMessage(slot, (body,)))
+        head = Head(seq, slot.id(tip.room))
+    messages += [PullSlot(tip.epoch, place, number % 128, head) for number in range(2000)]
+    inputs = [Arrived(liar.id, data) for data in pack(messages)]
+    assert sum(len(item.data) for item in inputs) < MEBIBYTE
+    effects = one.running.step(inputs, now=world.calendar.now + one.skew, clock_ms=0)
+    answers = [effect.data for effect in effects if isinstance(effect, Send) and effect.peer == liar.id]
+    assert MEBIBYTE // 8 < sum(map(len, answers)) < MEBIBYTE
+
+
+def vote(height: int, *, epoch: int = 3, round_: int = 0) -> RoundChange:
+    return RoundChange(epoch, height, round_, 0, None, UNSIGNED)
+
+
+def keep(early: Early, peer: MemberId, message: RoundChange) -> None:
+    early.keep(peer, message, epoch=message.epoch, height=message.height, is_member=True)
+
+
+def test_what_came_early_is_handed_out_once_when_its_height_is_there_in_the_order_it_came() -> None:
+    early = Early()
+    for height, round_ in ((12, 0), (11, 5), (11, 2), (13, 0)):
+        keep(early, ANN, vote(height, round_=round_))
+    keep(early, BOB, vote(11))
+    assert early.take_due(epoch=3, height=10) == []
+    assert early.take_due(epoch=3, height=11) == [
+        (ANN, vote(11, round_=5)),
+        (ANN, vote(11, round_=2)),
+        (BOB, vote(11)),
+    ]
+    assert early.take_due(epoch=3, height=11) == []
+    assert early.take_due(epoch=3, height=13) == [(ANN, vote(12)), (ANN, vote(13))]
+
+
+def test_what_came_early_for_an_epoch_that_ended_before_is_dropped() -> None:
+    early = Early()
+    keep(early, ANN, vote(900))
+    keep(early, ANN, vote(20, epoch=4))
+    assert early.take_due(epoch=4, height=20) == [(ANN, vote(20, epoch=4))]
+    assert early.take_due(epoch=5, height=10**6) == []
+
+
+def test_what_was_handed_out_makes_room_for_more() -> None:
+    early = Early()
+    for _ in range(2):
+        for height in range(100_000):
+            keep(early, ANN, vote(height + 11, round_=2**32))
+        kept = early.take_due(epoch=3, height=10**6)
+        assert 50_000 < len(kept) < 100_000
+
+
+def test_a_block_costs_no_more_when_a_liar_said_much_of_heights_that_never_come() -> None:
+    """Each block took fifty times as long while all of it was looked at again: years, for who catches up."""
+    world, liar, (one, *others) = room_with_liar(leads=False)
+    tip, place = one.running.tip, place_of(world, liar)
+    spam = [
+        RoundChange(tip.epoch, tip.height + 1000 + number, 1, place, None, UNSIGNED)
+        for number in range(50_000)
+    ]
+    took = []
+    for messages in ([], spam):
+        for data in pack(list(messages)):
+            one.running.step([Arrived(liar.id, data)], now=world.calendar.now + one.skew, clock_ms=0)
+        began = time.process_time()
+        for _ in range(10):
+            world.say(others[0])
+            world.run()
+        took.append(time.process_time() - began)
+    quiet, spammed = took
+    assert spammed < 10 * quiet + 0.2
