@@ -170,6 +170,11 @@ class Replica:
         return self._comeback.under_way
 
     @property
+    def known_height(self) -> int:
+        """The height to catch up with: more members claim it than may lie, or else the first one does."""
+        return self._fetch.vouched(self.tip.committee.f + 1) or self._fetch.vouched(1)
+
+    @property
     def unordered(self) -> bool:
         """Whether anything is said, held or voted on and not final yet."""
         return bool(self.queue) or self.state.broadcast.anything_unordered()

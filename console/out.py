@@ -17,9 +17,11 @@ class Out:
     def __init__(self, settings: Settings) -> None:
         self._quiet = settings.quiet
         self._turn = trio.Lock()
+        self._unfinished = False  # a line of progress stands on the terminal
 
     async def data(self, text: bytes) -> None:
         async with self._turn:
+            await self._wipe()
             await trio.to_thread.run_sync(_write_all, sys.stdout.fileno(), text, abandon_on_cancel=True)
 
     async def note(self, text: str) -> None:
@@ -31,7 +33,24 @@ class Out:
         """A line on standard error, also with --quiet: errors and what must be answered."""
         encoded = f"{text}\n".encode(sys.stderr.encoding or "utf-8", "replace")
         async with self._turn:
+            await self._wipe()
             await trio.to_thread.run_sync(_write_all, sys.stderr.fileno(), encoded, abandon_on_cancel=True)
+
+    async def progress(self, text: str) -> bool:
+        """A line that whatever comes next takes the place of; False where there is no terminal for that."""
+        if self._quiet or not stderr_is_terminal():
+            return False
+        encoded = f"\r\x1b[2K{text}".encode(sys.stderr.encoding or "utf-8", "replace")
+        async with self._turn:
+            self._unfinished = True
+            await trio.to_thread.run_sync(_write_all, sys.stderr.fileno(), encoded, abandon_on_cancel=True)
+        return True
+
+    async def _wipe(self) -> None:
+        if self._unfinished:
+            self._unfinished = False
+            wipe = b"\r\x1b[2K"
+            await trio.to_thread.run_sync(_write_all, sys.stderr.fileno(), wipe, abandon_on_cancel=True)
 
     async def error(self, error: ErrorEvent) -> None:
         """What happened, and what to do."""
@@ -41,6 +60,11 @@ class Out:
 def stdin_is_terminal() -> bool:
     """Whether a person types; a closed standard input is none."""
     return sys.stdin is not None and sys.stdin.isatty()
+
+
+def stderr_is_terminal() -> bool:
+    """Whether a line there can be written over."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

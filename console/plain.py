@@ -25,6 +25,7 @@ from node.events import (
     NoticeEvent,
     PeerEvent,
     PendingEvent,
+    ProgressEvent,
     RemovalEvent,
     RemovedEvent,
     RoomEvent,
@@ -49,6 +50,7 @@ class PlainScreen:
         self._texts: dict[str, str] = {}  # own messages that are not final
         self._asking: dict[str, str] = {}  # who asks to be let in, with the safety words that were shown
         self._removals: dict[str, RemovalEvent] = {}  # as they were shown
+        self._fetching: set[bool] = set()  # what was told to have begun: the past, what we missed
         self._standing = ""
         self._fingerprint = ""
 
@@ -114,12 +116,23 @@ class PlainScreen:
                 await self._out.note(f"· {one_line(event.nick) or event.member[:12]} is {event.state}")
             case EvidenceEvent():
                 await self._out.note(evidence_text(event))
+            case ProgressEvent():
+                await self._progress(event)
             case WordsEvent():
                 await self._out.note(safety_words(event.words, between=f"you and {event.member[:8]}"))
             case NoticeEvent():
                 await self._out.note(f"· {one_line(event.message)}")
             case _:
                 assert_never(event)
+
+    async def _progress(self, event: ProgressEvent) -> None:
+        text, done = progress_text(event), event.height >= event.target
+        if done or (not await self._out.progress(f"· {text}") and event.past not in self._fetching):
+            await self._out.note(f"· {text}")
+        if done:
+            self._fetching.discard(event.past)
+        else:
+            self._fetching.add(event.past)
 
     async def members(self, members: list[MemberView]) -> None:
         await self._data(members_table(members, color=self._color and sys.stdout.isatty()))
@@ -185,6 +198,15 @@ def asks_text(event: AsksEvent) -> str:
 def asks_again_text(event: AsksEvent) -> str:
     """Only what is new since the words were shown."""
     return f"? {one_line(event.nick)} has {event.have} of {event.need} approvals now."
+
+
+def progress_text(event: ProgressEvent) -> str:
+    """How many blocks are here, of how many."""
+    if event.height >= event.target:
+        what = "everything said before is here" if event.past else "caught up"
+        return f"{what}: {event.target:,} blocks."
+    what = "fetching what was said before" if event.past else "catching up"
+    return f"{what}: {event.height:,} of {event.target:,} blocks"
 
 
 def evidence_text(event: EvidenceEvent) -> str:

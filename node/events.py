@@ -140,8 +140,20 @@ class StatusEvent(Event, frozen=True, tag="status"):
     rule: str = "ask"
     notes: list[str] = []
     """Sentences for `--why` and warnings: signing stopped, history incomplete, ..."""
+    target: int = 0
+    """The height that the room has reached, as far as we know; `height` where we are not behind."""
     parent: str = ""
     """Fingerprint of the room that this one continues."""
+
+
+class ProgressEvent(Event, frozen=True, tag="progress"):
+    """Blocks are being fetched; the last one has `height` at `target`."""
+
+    height: int
+    target: int
+    """As high as more members say than may lie."""
+    past: bool
+    """What was said before we came in, and not what we missed."""
 
 
 class WordsEvent(Event, frozen=True, tag="words"):
@@ -176,6 +188,7 @@ AnyEvent = (
     | FinalEvent
     | EvidenceEvent
     | StatusEvent
+    | ProgressEvent
     | WordsEvent
     | NoticeEvent
     | ErrorEvent

@@ -55,6 +55,7 @@ from node.events import (
     StatusEvent,
 )
 from node.mesh import MAX_GUESTS, Mesh
+from node.progress import Progress
 from node.removal import Removals
 from node.runtime import Notice, Runtime
 from node.shelf import Shelf
@@ -179,6 +180,9 @@ class Seat:
             predecessor=before,
         )
         self._nicks = {member.identity: member.nick for member in self.committee.members}  # past ones too
+        self._missed, self._past = Progress(past=False), Progress(past=True)
+        self._past_target = 0 if snapshot.base is None else snapshot.base.height
+        self._past_height = 0 if snapshot.history is None else snapshot.history.height
         self._former: set[MemberId] = set()
 
     async def prepare(self) -> None:
@@ -253,7 +257,16 @@ class Seat:
         for event in self._removals.news():
             self._bus.publish(event)
         self._return.look()
+        self._tell_progress()
         self.update_watch()
+
+    def _tell_progress(self) -> None:
+        now, height = trio.current_time(), self.tip.height
+        missed = self._missed.look(height=height, target=max(height, self._replica.known_height), now=now)
+        past = self._past.look(height=self._past_height, target=self._past_target, now=now)
+        for event in (missed, past):
+            if event is not None:
+                self._bus.publish(event)
 
     async def wait_told(self) -> None:
         """Until everything that is final here has been told."""
@@ -274,7 +287,10 @@ class Seat:
             case Delivered(uuid=uuid, acks=acks):
                 if uuid in self._outstanding:
                     self._bus.publish(DeliveredEvent(id=uuid.hex(), acks=acks))
-            case Ordered() | HistoryGrew():
+            case Ordered():
+                self._teller.wake()
+            case HistoryGrew(height=height, complete=complete):
+                self._past_height = self._past_target if complete else height
                 self._teller.wake()
             case CommitteeChanged(committee=committee, passed=passed):
                 self._on_committee(committee, passed)

@@ -57,6 +57,7 @@ class Standing:
             quorum=committee.quorum,
             up=up,
             height=self.replica.tip.height,
+            target=max(self.replica.tip.height, self.replica.known_height),
             index=self.replica.tip.frontier.size,
             pending=pending,
             waiting_for=absent if up < committee.quorum and self.replica.unordered else [],
@@ -108,6 +109,10 @@ class Standing:
         missing = self.replica.tip.frontier.size - self.teller.told
         if missing > 0:
             notes.append(f"{missing} earlier items are still being fetched.")
+        if self.replica.known_height > self.replica.tip.height:
+            notes.append(
+                f"Catching up: {self.replica.tip.height:,} of {self.replica.known_height:,} blocks are here."
+            )
         if self.config.rule == "auto" and committee.n > 1:
             notes.append(
                 "Whoever shows a valid invitation comes in: one member can invite puppets of its own."
