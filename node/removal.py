@@ -49,10 +49,20 @@ class Removals:
 
     def events(self) -> list[RemovalEvent]:
         """All that is moved and has not passed."""
-        members = sorted(
-            {motion.member for motion, _ in self._motions().values() if isinstance(motion, Remove)}
-        )
-        return [self._event(member) for member in members if self._tip().committee.place(member) is not None]
+        backed = self._backed()
+        return [
+            self._event(member, backed[member])
+            for member in sorted(backed)
+            if self._tip().committee.place(member) is not None
+        ]
+
+    def _backed(self) -> dict[MemberId, set[MemberId]]:
+        """Who is for the removal of whom, in whichever motion."""
+        backed: dict[MemberId, set[MemberId]] = {}
+        for motion, backers in self._motions().values():
+            if isinstance(motion, Remove):
+                backed.setdefault(motion.member, set()).update(backers)
+        return backed
 
     def left(self, member: MemberId) -> bool:
         """Whether it asked to go itself."""
@@ -79,7 +89,7 @@ class Removals:
 
     def _want(self, member: MemberId) -> RemovalEvent:
         self._submit(Want(Remove(member)))
-        return self._event(member, and_we=True)
+        return self._event(member, self._backed().get(member, set()) | {self._me})
 
     def _find(self, who: str) -> MemberId:
         members, name, prefix = self._tip().committee.members, who.casefold(), who.lower()
@@ -98,18 +108,10 @@ class Removals:
             )
         raise NodeError(f"No member is called {who!r}.", f"The members are: {listing}.", exit_code=Exit.NO)
 
-    def _event(self, member: MemberId, *, and_we: bool = False) -> RemovalEvent:
+    def _event(self, member: MemberId, backers: Set[MemberId]) -> RemovalEvent:
         committee = self._tip().committee
         place = committee.place(member)
-        backers = {
-            backer
-            for motion, those in self._motions().values()
-            if motion == Remove(member)
-            for backer in those
-        }
         up = {self._me, *self._linked()}
-        if and_we:
-            backers.add(self._me)
         return RemovalEvent(
             member=member.hex(),
             nick="" if place is None else committee.members[place].nick,

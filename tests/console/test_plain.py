@@ -4,7 +4,16 @@ import msgspec
 import pytest
 
 from console.out import Out
-from console.plain import PlainScreen, asks_text, final_line, quorum_state, removal_text, removed_text
+from console.plain import (
+    PlainScreen,
+    asks_text,
+    evidence_text,
+    final_line,
+    progress_text,
+    quorum_state,
+    removal_text,
+    removed_text,
+)
 from console.settings import Settings
 from console.tables import members_table, status_table, why_not_final
 from console.welcome import numbers
@@ -13,10 +22,12 @@ from node.events import (
     AsksEvent,
     DeliveredEvent,
     ErrorEvent,
+    EvidenceEvent,
     FinalEvent,
     InviteEvent,
     LinkView,
     PendingEvent,
+    ProgressEvent,
     RemovalEvent,
     RemovedEvent,
     RoomEvent,
@@ -98,6 +109,53 @@ def test_who_is_out_reads_how_it_came_and_that_the_record_stays() -> None:
     assert removed_text(left, me="aa") == "- dee left: 3 members now, quorum 3"
     assert removed_text(removed, me="dd").startswith("- You were removed from the room. Its record stays")
     assert removed_text(left, me="dd").startswith("- You left the room. Its record stays readable")
+
+
+def test_evidence_says_what_a_key_signed_and_where_the_proof_is() -> None:
+    caught = EvidenceEvent(member="dd", nick="dee", kind="two slots for one place", file="/tmp/case.json")
+    assert evidence_text(caught).splitlines() == [
+        "! A key of dee signed twice (two slots for one place).",
+        "  The proof was kept: /tmp/case.json",
+        "  Anybody can check it: pigeon verify FILE --room FINGERPRINT",
+    ]
+    fork = msgspec.structs.replace(caught, nick="", kind="two certified blocks at one height", file="")
+    assert evidence_text(fork) == ("! More lied than the room can bear (two certified blocks at one height).")
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (ProgressEvent(height=1200, target=10000, past=False), "catching up: 1,200 of 10,000 blocks"),
+        (ProgressEvent(height=10000, target=10000, past=False), "caught up: 10,000 blocks."),
+        (ProgressEvent(height=0, target=70, past=True), "fetching what was said before: 0 of 70 blocks"),
+        (ProgressEvent(height=70, target=70, past=True), "everything said before is here: 70 blocks."),
+    ],
+)
+def test_progress_is_told_in_blocks(event: ProgressEvent, text: str) -> None:
+    assert progress_text(event) == text
+
+
+async def test_where_nothing_can_be_written_over_progress_is_told_at_its_beginning_and_end_only(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    screen = PlainScreen(Out(Settings()), color=False)
+    for height in (0, 20, 60, 100):
+        await screen.event(ProgressEvent(height=height, target=100, past=False))
+    assert capfd.readouterr().err.splitlines() == [
+        "· catching up: 0 of 100 blocks",
+        "· caught up: 100 blocks.",
+    ]
+
+
+def test_who_marks_a_key_that_signed_twice_and_a_member_that_asks_for_a_new_one() -> None:
+    members = [
+        MemberView(member="dd" * 32, nick="dee", state="up", admitted_at=3, convicted=True),
+        MemberView(member="cc" * 32, nick="cal", state="asks", admitted_at=0, have=1, need=3, rekey=True),
+    ]
+    table = members_table(members, color=False)
+    assert "this key signed twice: it is not listened to" in table
+    assert "pigeon remove dee" in table
+    assert "asks for a new vote key (1 of 3)" in table
 
 
 def test_status_is_readable_without_colour() -> None:
