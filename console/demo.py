@@ -174,22 +174,34 @@ class Demo:
 
     async def _same_record(self, title: str, names: tuple[str, ...]) -> None:
         async with self._story.step(title) as step:
-            logs: dict[str, list[bytes]] = {}
-
-            async def read(name: str) -> None:
-                logs[name] = await self._log(name)
-
-            async with trio.open_nursery() as nursery:
-                for name in names:
-                    nursery.start_soon(read, name)
-            first, *others = names
-            for name in others:
-                if logs[name] != logs[first]:
-                    raise ChildFailed(f"The logs of {first} and {name} differ.")
-            for line in logs[first][-3:]:
+            logs = await self._logs(names)
+            with trio.move_on_after(PATIENCE):
+                while len(set(map(len, logs))) > 1:  # a block is on its way to one of them
+                    await trio.sleep(_LOOK_AGAIN)
+                    logs = await self._logs(names)
+            longest = max(logs, key=len)
+            for name, log in zip(names, logs, strict=True):
+                if log != longest:
+                    raise ChildFailed(f"The log of {name} differs from the others'.")
+            for line in longest[-3:]:
                 event = msgspec.json.decode(line)
                 await step.note(f"■ #{event['index']:<4} {event['nick']}: {event['text']}")
-            step.detail = f"{len(logs[first])} messages in one order"
+            step.detail = f"{len(longest)} messages in one order"
+
+    async def _logs(self, names: tuple[str, ...]) -> list[list[bytes]]:
+        logs: dict[str, list[bytes]] = {}
+
+        async def read(name: str) -> None:
+            logs[name] = await self._log(name)
+
+        async with trio.open_nursery() as nursery:
+            for name in names:
+                nursery.start_soon(read, name)
+        longest = max(logs.values(), key=len)
+        for name, log in logs.items():
+            if log != longest[: len(log)]:
+                raise ChildFailed(f"The log of {name} contradicts another.")
+        return [logs[name] for name in names]
 
     async def _log(self, name: str) -> list[bytes]:
         code, output, complaints = await output_of("log", "--json", "--home", str(self.home(name)))
