@@ -48,6 +48,12 @@ class Return:
         self._warned_of = 0
         self._due = trio.Event()
 
+    @property
+    def counts(self) -> bool:
+        """Whether we are a member whose vote key may sign, as far as our record goes."""
+        member = self._member()
+        return member is not None and self._counts(member)
+
     def look(self) -> None:
         """See after each turn whether our key counts; what is to be done about it is `run`'s."""
         member = self._member()
@@ -105,7 +111,7 @@ class Return:
         if self._warned_of != n:
             self._warned_of = n
             self._note(
-                f"Your vote key may sign no more, and with {n} member{'s' * (n > 1)} everybody's is needed "
-                "to let a new one count: this room can only be read. Go on in a new one: "
-                f"pigeon new NAME --continues {self._room_name}"
+                f"Your vote key may sign no more, and as long as a room has {n} member{'s' * (n > 1)} "
+                "everybody's is needed to let a new one count. If this one has not grown meanwhile it can "
+                f"only be read; go on in a new one: pigeon new NAME --continues {self._room_name}"
             )

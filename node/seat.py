@@ -213,10 +213,10 @@ class Seat:
     def admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool | Reason:
         """Whether to answer this offer: also a former member's, who may not know yet that it is one.
 
-        While our own record does not reach to where we came in, anybody may bring what is missing.
+        While our vote key does not count, by a record that may lack a lot, anybody may bring what is missing.
         """
         admitted = self._admission.admits(sender, shown, offer_hash)
-        if admitted is False and (MemberId(sender) in self._former or not self.is_member(self.me)):
+        if admitted is False and (MemberId(sender) in self._former or not self._return.counts):
             return self._mesh.guests() < MAX_GUESTS // 2
         return admitted
 
