@@ -65,7 +65,5 @@ def lock_holder(home: Home, fingerprint: str) -> int | None:
 
 
 def _holder(descriptor: int) -> int:
-    try:
-        return int(os.pread(descriptor, 32, 0))
-    except ValueError:
-        return 0
+    written = os.pread(descriptor, 32, 0).strip()
+    return int(written) if written.isdigit() else 0

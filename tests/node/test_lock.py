@@ -60,6 +60,18 @@ def test_another_process_is_named_and_its_lock_dies_with_it(tmp_path: Path) -> N
             pass
 
 
+@pytest.mark.parametrize("written", [b"", b"-7\n", b"1_0\n", b"\xff", b"12 13\n", b"0x7\n"])
+def test_a_lock_file_that_names_no_process_is_held_by_one_that_is_not_known(
+    tmp_path: Path, written: bytes
+) -> None:
+    home = Home.at(tmp_path)
+    with room_lock(home, ROOM):
+        home.lock_file(ROOM).write_bytes(written)
+        assert lock_holder(home, ROOM) == 0
+        with pytest.raises(RoomLocked, match="another process"), room_lock(home, ROOM):
+            pass
+
+
 def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
     home = Home.at(tmp_path)
     path = home.lock_file(ROOM)
