@@ -217,9 +217,11 @@ def _dtls_feed() -> Feed:
 
 def rtc_decoder(
     name: str, form: Form, samples: Callable[[], Sequence[bytes]], make: Callable[[], Feed],
-    finish: Finish | None = None, *, life: int = LIFE,
+    finish: Finish | None = None, *, life: int = LIFE, sound: bool = True,
 ) -> Decoder:  # fmt: skip
-    return Decoder(name=name, form=form, samples=samples, make=make, refuses=(), finish=finish, life=life)
+    return Decoder(
+        name=name, form=form, samples=samples, make=make, refuses=(), finish=finish, life=life, sound=sound
+    )
 
 
 DECODERS = [
