@@ -114,6 +114,7 @@ def test_a_block_that_may_have_been_decided_is_proposed_again() -> None:
     world, leader = room_where_round_0_was_almost_decided()
     world.say(follower_of(world))
     wait(world, 30)
+    assert min(heights_above(world, world.nodes)) >= 1
     first = min(height for height in world.properties.blocks if height > world.room.tip.height)
     kept = world.properties.blocks[first]
     assert kept.certificate.round > 0
@@ -151,6 +152,7 @@ def test_a_proposal_that_ignores_the_block_it_is_bound_to_gets_no_vote() -> None
     own = proposal_of(world, liar, block_of(world, liar, slot), round_=1, votes=votes)
     for node in honest:
         tell(world, node, liar, own)
+    wait(world, 2 * DELAY)
     assert prevotes_in(heard, round_=1) == []
     assert {"bound" in blame for blame in blamed(honest)} == {True}
     world.run()
