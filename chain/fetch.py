@@ -7,8 +7,9 @@ Who delivers little at a time, be it right, gives way to others as well.
 
 from dataclasses import dataclass
 
+from chain.codec import encode
 from chain.ids import MemberId
-from chain.message import Committed, Message, PullRange, weight
+from chain.message import Committed, Message, PullRange
 from chain.outbox import Outbox
 
 PATIENCE = 5.0
@@ -120,7 +121,7 @@ class Fetch:
                 blocks = [message for message in messages if isinstance(message, Committed)]
                 asked.held, asked.came = messages, now
                 asked.last = max(height, min(blocks[-1].block.height, height + len(blocks) - 1))
-                asked.useful += sum(weight(block) for block in blocks)
+                asked.useful += sum(len(encode((of.block, of.certificate))) for of in blocks)
                 asked.deadline = now + self._claims[peer].patience
                 return True
         if self._void.get(peer) == height:

@@ -409,12 +409,14 @@ class Replica:
     def _arrived(self, peer: MemberId, data: bytes) -> None:
         if peer not in self.linked:
             return
+        fetches = [self._fetch] if self.history is None else [self._fetch, self.history.fetch]
         try:
             messages = unpack(data)
         except MalformedError as error:
             self.out.fault(peer, FaultKind.MALFORMED, str(error))
+            for fetch in fetches:
+                fetch.failed(peer, now=self.state.now)
             return
-        fetches = [self._fetch] if self.history is None else [self._fetch, self.history.fetch]
         if not any(fetch.hold(peer, messages, now=self.state.now) for fetch in fetches):
             for message in messages:
                 self._on_message(peer, message)

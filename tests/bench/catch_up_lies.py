@@ -14,7 +14,7 @@ import trio
 
 from chain import greeting
 from chain.block import Certificate
-from chain.crypto import Ed25519Signer
+from chain.crypto import Ed25519Signer, Signer
 from chain.ids import Hash, MemberId, RoomId, Signature, SlotId
 from chain.message import Committed, Hello, Message, SlotMessage, pack, signed, unpack
 from node import seat
@@ -31,24 +31,24 @@ _keys: list[Ed25519Signer] = []
 
 
 @dataclass(frozen=True)
-class _Liar:
+class Liar:
     """What a lie may use beside the right answer."""
 
     room: RoomId
-    key: Ed25519Signer
+    key: Signer
     """Its own vote key."""
 
 
 Answer = list[Message] | list[bytes]
-Lie = Callable[[_Liar, list[Message]], Answer]
+Lie = Callable[[Liar, list[Message]], Answer]
 
 
-def stall(_liar: _Liar, _right: list[Message]) -> Answer:
+def stall(_liar: Liar, _right: list[Message]) -> Answer:
     """Nothing comes, ever."""
     return []
 
 
-def wrong_blocks(_liar: _Liar, right: list[Message]) -> Answer:
+def wrong_blocks(_liar: Liar, right: list[Message]) -> Answer:
     """The third block says something else; its certificate is of the right one."""
     for index, message in _committed(right, start=2):
         block = msgspec.structs.replace(message.block, log_root=Hash(_dice.randbytes(32)))
@@ -56,7 +56,7 @@ def wrong_blocks(_liar: _Liar, right: list[Message]) -> Answer:
     return right
 
 
-def forged_certificates(liar: _Liar, right: list[Message]) -> Answer:
+def forged_certificates(liar: Liar, right: list[Message]) -> Answer:
     """From the second block on the liar signs for everybody."""
     answer = list(right)
     for index, message in _committed(right, start=1):
@@ -67,7 +67,7 @@ def forged_certificates(liar: _Liar, right: list[Message]) -> Answer:
     return answer
 
 
-def wrong_slots(_liar: _Liar, right: list[Message]) -> Answer:
+def wrong_slots(_liar: Liar, right: list[Message]) -> Answer:
     """Somebody else's words in every slot from the second block on."""
     answer = list(right)
     for index, message in itertools.islice(enumerate(right), 2, None):
@@ -79,7 +79,7 @@ def wrong_slots(_liar: _Liar, right: list[Message]) -> Answer:
     return answer
 
 
-def own_slots(liar: _Liar, right: list[Message]) -> Answer:
+def own_slots(liar: Liar, right: list[Message]) -> Answer:
     """Its own slots as it never said them, signed; everybody else's are right."""
     answer = list(right)
     for index, message in enumerate(right):
@@ -91,7 +91,7 @@ def own_slots(liar: _Liar, right: list[Message]) -> Answer:
     return answer
 
 
-def missing_slots(_liar: _Liar, right: list[Message]) -> Answer:
+def missing_slots(_liar: Liar, right: list[Message]) -> Answer:
     """The slots of the second block never come."""
     starts = [index for index, _ in _committed(right, start=0)]
     if len(starts) < 3:
@@ -99,12 +99,12 @@ def missing_slots(_liar: _Liar, right: list[Message]) -> Answer:
     return right[: starts[1] + 1] + right[starts[2] :]
 
 
-def one_by_one(_liar: _Liar, right: list[Message]) -> Answer:
+def one_by_one(_liar: Liar, right: list[Message]) -> Answer:
     """One right block an answer."""
     return _first_block(right)
 
 
-def padded(_liar: _Liar, right: list[Message]) -> Answer:
+def padded(_liar: Liar, right: list[Message]) -> Answer:
     """One right block, and a quarter of a megabyte of slots that nobody can use."""
     first = _first_block(right)
     useless = [
@@ -115,12 +115,12 @@ def padded(_liar: _Liar, right: list[Message]) -> Answer:
     return [*first, *useless]
 
 
-def garbage(_liar: _Liar, _right: list[Message]) -> Answer:
+def garbage(_liar: Liar, _right: list[Message]) -> Answer:
     """Random bytes."""
     return [_dice.randbytes(size) for size in (1, 1000, 200_000)]
 
 
-def right(_liar: _Liar, right: list[Message]) -> Answer:
+def right(_liar: Liar, right: list[Message]) -> Answer:
     """No lie in the answer itself: what is wrong is when it comes, or what is claimed beside it."""
     return right
 
@@ -162,11 +162,11 @@ def tell(kind: str) -> None:
     """From now on this process lies so; before the node is made."""
     turns = itertools.cycle(IN_TURN if kind == MIXED else (kind,))
 
-    async def blocks(self: Shelf, height: int) -> list[bytes]:
+    async def blocks(self: Shelf, height: int, *, last: int | None = None) -> list[bytes]:
         lie = next(turns)
-        found = await _right_blocks(self, 1 if lie == "stale" else height)
+        found = await _right_blocks(self, 1 if lie == "stale" else height, last=last)
         answer = LIES[lie](
-            _Liar(self._store.room, _keys[-1]), [message for data in found for message in unpack(data)]
+            Liar(self._store.room, _keys[-1]), [message for data in found for message in unpack(data)]
         )
         if answer and isinstance(answer[0], bytes):
             return cast(list[bytes], answer)
