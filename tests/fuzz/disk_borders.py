@@ -20,6 +20,7 @@ from chain.store import Store
 from chain.store_check import check_store
 from chain.store_mark import Mark, mark_path
 from chain.store_rows import COLUMNS, NAMES, SCHEMA, Rows, Value
+from chain.store_salvage import read_genesis, salvage
 from node.config import SETTINGS_FILE, STORE_FILE, Home, RoomConfig
 from node.errors import KeyFileError, NodeError
 from node.keys import load_key
@@ -191,6 +192,28 @@ def _open_feed() -> Feed:
     return feed
 
 
+def _salvage_feed() -> Feed:
+    """What is carried over verifies, whatever it was taken from."""
+    here = room_of_one()
+
+    def feed(data: bytes) -> object:
+        path = _place("salvaged") / STORE_FILE
+        path.write_bytes(data)
+        read_genesis(path)
+        new = Store.create(":memory:", genesis=here.genesis, me=here.me, verify=ed25519_verify)
+        try:
+            found = salvage(path, new, verify=ed25519_verify)
+            assert not found.blocks or new.check() == []
+            assert {item.data[16:] for item in new.items() if item.data is not None} <= {b"one", b"two"}
+        finally:
+            new.close()
+        if found.blocks == 0:
+            raise Refused
+        return found
+
+    return feed
+
+
 def _mark_feed() -> Feed:
     path, true = scratch() / MARK_FILE, _stored()[MARK_FILE]
 
@@ -331,6 +354,7 @@ DECODERS = [
     ),
     _decoder("store/check", SQLITE, lambda: [_stored()[STORE_FILE]], _check_feed, (StoreError,)),
     _decoder("store/open", SQLITE, lambda: [_stored()[STORE_FILE]], _open_feed, (StoreError,)),
+    _decoder("store/salvage", SQLITE, lambda: [_stored()[STORE_FILE]], _salvage_feed, ()),
     _decoder("store/mark", BINARY, lambda: [_stored()[MARK_FILE]], _mark_feed, ()),
     _decoder(
         "settings",
