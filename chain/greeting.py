@@ -33,6 +33,8 @@ class Greeting:
         self._told: dict[MemberId, int] = {}
         """The height in our last HELLO to each link."""
         self._asked_where: dict[MemberId, int] = {}
+        self._epochs: dict[MemberId, int] = {}
+        """The epoch that each link is in, by its last HELLO."""
         self._due: dict[MemberId, Hello] = {}
         """The last HELLO of each peer at our height that is still to be answered with what it lacks."""
         self._not_before: dict[MemberId, float] = {}
@@ -57,7 +59,7 @@ class Greeting:
         state.out.linked.discard(peer)
         state.out.unsend(peer)
         state.lists.pop(peer, None)
-        for table in (self._told, self._asked_where, self._due, self._not_before):
+        for table in (self._told, self._asked_where, self._epochs, self._due, self._not_before):
             table.pop(peer, None)
         self._fetch.forget(peer)
         if self._history_fetch is not None:
@@ -125,6 +127,7 @@ class Greeting:
         """Compare heights; on the same one, give what the peer lacks."""
         state, tip = self._state, self._state.tip
         place, gone = tip.committee.place(peer), state.departed.get(peer)
+        self._epochs[peer] = hello.epoch
         if place is not None:
             state.lists[peer] = frozenset(hello.linked)
             if self._history_fetch is not None:
@@ -142,6 +145,10 @@ class Greeting:
             self._due[peer] = hello
         if hello.reply:
             self.hello(peer)
+
+    def is_ahead(self, peer: MemberId) -> bool:
+        """Whether a peer is, by its own account, in an epoch that we have not reached."""
+        return self._epochs.get(peer, 0) > self._state.tip.epoch
 
     @property
     def level(self) -> bool:

@@ -454,7 +454,7 @@ class Replica:
                     self._on_members_only(peer, message)
                 elif peer in self.state.departed:
                     self._on_departed(peer, message)
-                else:
+                elif not self._greeting.is_ahead(peer):  # who is may be a member by now
                     self.out.fault(peer, FaultKind.STRANGER, type(message).__name__)
 
     def _on_join_request(self, peer: MemberId, message: JoinRequest) -> None:

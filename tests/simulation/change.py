@@ -94,8 +94,10 @@ def say_yes(world: World, node: Node, asks: Asks) -> None:
 
 
 def lose_disk(world: World, node: Node) -> None:
-    """It stops, and has nothing left but the genesis."""
+    """It stops, and has nothing left but the genesis; what it had not said to others is lost with that."""
     world.crash(node)
+    for said in world.properties.spoken.values():
+        said.pending = said.pending and said.author != node.id
     node.store.close()
     node.store = Store.create(":memory:", genesis=world.room.genesis, me=node.id, verify=world.scheme.verify)
     world.properties.forget(node.name)

@@ -8,6 +8,7 @@ import pytest
 from chain.control import Admit, Motion, Rekey, Remove
 from chain.effects import Asks, ComeBack, Want
 from chain.message import Precommit, Prevote, Propose, RoundChange, pack, unpack
+from chain.replica import Replica
 from tests.simulation.change import (
     a_room,
     chatter,
@@ -50,9 +51,13 @@ class Hall:
         place = tip.leader_of(round_)
         return next(node for node in self.world.nodes if node.id == tip.committee.members[place].identity)
 
+    def running(self) -> list[Node]:
+        """The machines on which a replica runs."""
+        return [node for node in self.world.nodes if isinstance(node.replica, Replica)]
+
     def admit(self, name: str = "new") -> None:
         seat = make_seat(HASHED, name)
-        sponsor = self.world.dice.choice([node for node in members(self.world) if node.replica])
+        sponsor = self.world.dice.choice([node for node in members(self.world) if node in self.running()])
         self.door.knock(seat, seat.request(self.world.room.id), sponsor=sponsor)
 
     def lose_and_come_back(self, node: Node) -> None:
