@@ -17,7 +17,7 @@ from chain.control import Control, Genesis
 from chain.crypto import Verifier
 from chain.errors import InvalidBlockError, StoreError
 from chain.evidence import epoch_of
-from chain.ids import Hash, MemberId, RoomId, SlotId
+from chain.ids import BlockId, Hash, MemberId, RoomId, SlotId
 from chain.ledger import first_cut
 from chain.message import Committed, Final, Finals, Grounds, Message, SlotMessage
 from chain.records import (
@@ -340,6 +340,15 @@ class Store:
             for _, kept in self._rows.read("journal", "WHERE key = ?", grounds_key(row.block.height)):
                 grounds = parse("journal", kept, tuple[Grounds, ...])
         return Committed(row.block, row.certificate, grounds)
+
+    def height_of(self, block: BlockId) -> int | None:
+        """Where this certified block stands, the room itself at 0; None if it is not here.
+
+        For whoever reads that another room continues this one after `block`.
+        """
+        if block == BlockId(self.room):
+            return 0
+        return self._rows.number("blocks", "max(height)", "WHERE id = ?", block)
 
     def finals_from(self, epoch: int, *, limit: int) -> Finals:
         """The epoch-final blocks from the one that ends `epoch` on, and the state after the last of them.

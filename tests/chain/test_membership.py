@@ -94,6 +94,7 @@ def test_what_can_take_effect_is_valid(motion: Motion) -> None:
         ("rekeys a stranger", Rekey(asks(EVE))),
         ("rekeys to the same key", Rekey(asks(FOUR[1]))),
         ("rekeys to another's key", Rekey(asks(FOUR[1], vote=FOUR[2].vote))),
+        ("rekeys under another nick", Rekey(asks(FOUR[1], vote=NEW_KEY, nick="robert"))),
         ("rekeys with a voucher", Rekey(asks(FOUR[1], vote=NEW_KEY, by=FOUR[0]))),
     ],
 )
@@ -240,9 +241,7 @@ def test_a_removal_spends_nothing_and_forgets_no_key() -> None:
 
 
 def test_a_rekey_changes_the_vote_key_and_nothing_else() -> None:
-    committee, spent = enact(
-        Rekey(asks(FOUR[1], vote=NEW_KEY, nick="robert")), committee=COMMITTEE, spent=SPENT
-    )
+    committee, spent = enact(Rekey(asks(FOUR[1], vote=NEW_KEY)), committee=COMMITTEE, spent=SPENT)
     place = COMMITTEE.place(FOUR[1].id)
     assert place is not None
     assert committee.members[place] == Member(MemberId(FOUR[1].id), VoteKey(NEW_KEY.public), "bob")

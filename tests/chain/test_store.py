@@ -10,7 +10,7 @@ from chain.codec import encode
 from chain.control import Admit, Request, make_request
 from chain.crypto import ed25519_verify
 from chain.errors import StoreError
-from chain.ids import Hash, MemberId, VoteKey
+from chain.ids import BlockId, Hash, MemberId, VoteKey
 from chain.ledger import Tip, genesis_tip, tip_after_final
 from chain.merkle import Frontier
 from chain.message import Committed, SlotMessage
@@ -151,6 +151,28 @@ def test_blocks_are_served_whole_with_the_slots_they_order() -> None:
         expected.append(Committed(block.block, block.certificate))
         expected += [SlotMessage(kept.slot, kept.bodies) for kept in slots]
     assert messages == expected
+
+
+def test_no_block_is_served_above_the_last_that_one_may_see() -> None:
+    room = grown_room(blocks=2)
+    store = kept_by_founder(room)
+    whole = store.blocks_from(1, limit=10**9)
+    for last in range(room.tip.height + 1):
+        served = store.blocks_from(1, limit=10**9, last=last)
+        blocks = [message for message in served if isinstance(message, Committed)]
+        assert [message.block.height for message in blocks] == list(range(1, last + 1))
+        assert served == whole[: len(served)]
+        assert store.blocks_from(last + 1, limit=10**9, last=last) == []
+
+
+def test_a_block_is_found_by_what_a_later_room_cites_it_by() -> None:
+    room = grown_room(blocks=2)
+    store = kept_by_founder(room)
+    assert store.height_of(BlockId(room.id)) == 0
+    for kept in room.history:
+        if isinstance(kept, KeepBlock):
+            assert store.height_of(kept.id) == kept.block.height
+    assert store.height_of(BlockId(seed("elsewhere"))) is None
 
 
 @pytest.mark.parametrize("height", [1, 3, 4, 8])

@@ -91,8 +91,14 @@ class Door:
 
     def knock(self, seat: Seat, request: Request, *, sponsor: Node, anchor: Anchor | None = None) -> Node:
         """A newcomer's machine, linked to its sponsor and asking."""
+        return self.knock_again(self._world.add(seat.nick, seat), request, sponsor=sponsor, anchor=anchor)
+
+    def knock_again(
+        self, node: Node, request: Request, *, sponsor: Node, anchor: Anchor | None = None
+    ) -> Node:
+        """A machine that stopped being a member's asks, with the store it has."""
         guest = Guest(request, room=self._world.room.id, anchor=anchor, verify=self._world.scheme.verify)
-        return self._let_link(self._world.add(seat.nick, seat), guest, sponsor)
+        return self._let_link(node, guest, sponsor)
 
     def stranger(self, seat: Seat, *, sponsor: Node) -> Node:
         """A machine that lies, linked to one member."""

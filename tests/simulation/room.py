@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from functools import cache
 
 from chain.block import Certificate, Dep, Head, Slot, block_checkpoint
-from chain.control import AdmissionRule, Admit, Approve, Control, Genesis, Request, make_genesis, make_request
+from chain.control import (
+    AdmissionRule,
+    Admit,
+    Approve,
+    Control,
+    Genesis,
+    Parent,
+    Request,
+    make_genesis,
+    make_request,
+)
 from chain.crypto import Signer
 from chain.ids import Hash, MemberId, RoomId, Signature, SlotId
 from chain.ledger import Tip, extend, genesis_tip
@@ -60,7 +70,9 @@ def make_seat(scheme: Scheme, name: str) -> Seat:
 
 
 @cache
-def make_room(n: int, scheme: Scheme, rule: AdmissionRule = AdmissionRule.ASK) -> Room:
+def make_room(
+    n: int, scheme: Scheme, rule: AdmissionRule = AdmissionRule.ASK, parent: Parent | None = None
+) -> Room:
     """A room of n members, admitted one after another by votes of everybody before."""
     seats = [make_seat(scheme, f"m{number}") for number in range(n)]
     founder = seats[0]
@@ -71,6 +83,7 @@ def make_room(n: int, scheme: Scheme, rule: AdmissionRule = AdmissionRule.ASK) -
         nick=founder.nick,
         identity=founder.identity,
         vote=founder.vote,
+        parent=parent,
     )
     tip = genesis_tip(genesis)
     records: list[Record] = []

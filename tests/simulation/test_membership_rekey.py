@@ -4,8 +4,9 @@ from functools import partial
 
 import pytest
 
-from chain.control import AdmissionRule, Rekey
+from chain.control import AdmissionRule, Parent, Rekey
 from chain.effects import Asks, ComeBack, Want
+from chain.ids import BlockId
 from chain.records import Enqueue
 from tests.simulation.change import (
     a_room,
@@ -18,8 +19,10 @@ from tests.simulation.change import (
     say_yes,
     top,
 )
+from tests.simulation.keys import HASHED
 from tests.simulation.machine import Node
 from tests.simulation.network import Latency, fixed, heavy_tailed, uniform
+from tests.simulation.room import make_room
 from tests.simulation.world import World
 
 LATENCIES = [fixed(1 / 16), uniform(0.001, 0.2), heavy_tailed(0.02, cap=1.0)]
@@ -272,3 +275,29 @@ def test_who_observes_confirms_nobodys_journal() -> None:
     world.restart(absent)
     world.run()
     assert node.running.signing
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_room_that_lost_a_member_for_good_goes_on_as_another_that_names_its_last_block(n: int) -> None:
+    """Nobody can be removed or rekeyed there; who is left begins a room that commits to the record so far."""
+    old = trusting(n, rule=AdmissionRule.AUTO)
+    talk(old, *old.nodes)
+    lost, *left = old.nodes
+    lose_disk(old, lost)
+    old.say(left[0])
+    old.run()
+    tip = top(old).tip
+    parent = Parent(tip.room, tip.block)
+    new = World(n, room=make_room(n, HASHED, AdmissionRule.AUTO, parent))
+    new.populate()
+    talk(new, *new.nodes)
+    check_room(new)
+    assert new.room.id not in (old.room.id, make_room(n, HASHED, AdmissionRule.AUTO).id)
+    for node in new.nodes:
+        cited = node.store.genesis.parent
+        assert cited is not None
+        assert cited.room == left[0].store.room
+        assert left[0].store.height_of(cited.block) == tip.height
+        assert node.store.height_of(cited.block) is None
+    other = make_room(n, HASHED, AdmissionRule.AUTO, Parent(tip.room, BlockId(bytes(32))))
+    assert other.id != new.room.id

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from chain.control import AdmissionRule, Remove
+from chain.control import AdmissionRule, Admit, Remove
 from chain.effects import Want
 from chain.message import Committed, Finals, SlotMessage, unpack
 from tests.simulation.change import (
@@ -13,12 +13,14 @@ from tests.simulation.change import (
     check_room,
     leave,
     members,
+    new_key,
     others,
     remove,
     top,
 )
 from tests.simulation.machine import Node
 from tests.simulation.network import Latency, fixed, heavy_tailed, uniform
+from tests.simulation.newcomer import Door
 from tests.simulation.world import World
 
 LATENCIES = [fixed(1 / 16), uniform(0.001, 0.2), heavy_tailed(0.02, cap=1.0)]
@@ -176,4 +178,30 @@ def test_two_that_want_each_other_out_do_not_stop_the_room() -> None:
     assert one.running.removed
     assert len(members(world)) == 4
     talk(world, *members(world))
+    check_room(world)
+
+
+@pytest.mark.parametrize("latency", LATENCIES)
+def test_a_removed_member_that_is_let_in_again_goes_on_in_its_old_store(latency: Latency) -> None:
+    """Its old vote key is spent for good; what was said without it is fetched like any newcomer's past."""
+    world = a_room(5, latency=latency)
+    world.on_asks = lambda node, asks: world.give(node, Want(Admit(asks.request)))
+    node = world.nodes[3]
+    talk(world, *world.nodes)
+    away(world, node)
+    unsaid = world.say(node)
+    remove(world, node)
+    world.run()
+    back(world)
+    talk(world, *members(world))
+    assert node.running.removed
+    world.crash(node)
+    door = Door(world)
+    request = new_key(world, node)
+    door.knock_again(node, request, sponsor=members(world)[0])
+    door.run()
+    assert node in members(world)
+    talk(world, *members(world))
+    assert unsaid is not None
+    assert world.properties.spoken[unsaid].ordered == 1
     check_room(world)
