@@ -39,6 +39,8 @@ class Desk:
         """Linked strangers that asked to join."""
         self.motions: dict[MotionId, tuple[Motion, set[MemberId]]] = {}
         """Motions of this epoch in slots we delivered, with who is known to be for them."""
+        self._own_word: dict[MemberId, VoteKey] = {}
+        """For each link the vote key that it asked to be known by, itself."""
         self._rekeyed: dict[MemberId, tuple[bytes, float]] = {}
         """The last new key that we backed by rule, and when first."""
         self._passed_on: dict[MemberId, set[MemberId]] = {}
@@ -92,6 +94,11 @@ class Desk:
             told.add(request.identity)
             self._announce(Admit(request), tip)
 
+    def note_own_word(self, request: Request, *, peer: MemberId) -> None:
+        """Somebody asks over its own link: it means it, now."""
+        if request.identity == peer:
+            self._own_word[peer] = request.vote_key
+
     def on_comeback(self, message: JoinRequest, *, peer: MemberId, tip: Tip, now: float) -> None:
         """A member asks for a new vote key; only from itself, and others hear of it when it is moved."""
         motion = Rekey(message.request)
@@ -141,6 +148,7 @@ class Desk:
         """A guest left, or a member that told us of guests."""
         self.guests.pop(peer, None)
         self._passed_on.pop(peer, None)
+        self._own_word.pop(peer, None)
 
     # Motions
 
@@ -247,11 +255,19 @@ class Desk:
         """With the `auto` rule a member gets a new vote key for the asking, now and then."""
         if self._rule is not AdmissionRule.AUTO or not isinstance(motion, Rekey):
             return False
+        if not self._is_meant(motion):
+            return False
         member, key = motion.request.identity, motion.request.vote_key
         last = self._rekeyed.get(member)
         if last is None or now - last[1] >= REKEY_INTERVAL:
             self._rekeyed[member] = key, now
         return self._rekeyed[member][0] == key
+
+    def _is_meant(self, motion: Rekey) -> bool:
+        """Others may bring up what a member asked for long ago; if it is linked to us, it tells us itself."""
+        request = motion.request
+        linked = request.identity in self._out.linked
+        return not linked or self._own_word.get(request.identity) == request.vote_key
 
     def _may_admit(self, motion: Motion, tip: Tip, clock_ms: int) -> bool:
         """With the `auto` rule every honest node approves a valid invitation that is not over."""
@@ -265,6 +281,8 @@ class Desk:
 
     def _announce_motion(self, named: MotionId, tip: Tip) -> None:
         motion, backers = self.motions[named]
+        if isinstance(motion, Rekey) and not self._is_meant(motion):
+            return
         if isinstance(motion, Admit | Rekey) and self._me not in {target_of(motion), *backers}:
             self._announce(motion, tip)
 

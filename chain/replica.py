@@ -459,6 +459,7 @@ class Replica:
 
     def _on_join_request(self, peer: MemberId, message: JoinRequest) -> None:
         state, tip = self.state, self.tip
+        self.desk.note_own_word(message.request, peer=peer)
         if state.removed:
             self.out.to(peer, Refusal("this node is no member of the room any more; ask another one"))
         elif tip.committee.place(message.request.identity) is not None:

@@ -8,9 +8,9 @@ import pytest
 
 from chain.block import Block, Certificate, Head, block_checkpoint
 from chain.committee import Committee
-from chain.control import Rekey
+from chain.control import AdmissionRule, Rekey
 from chain.crypto import Signer
-from chain.effects import Arrived, FaultKind, Want
+from chain.effects import Arrived, Asks, FaultKind, Want
 from chain.ids import BlockId, Hash, SlotId
 from chain.ledger import genesis_tip
 from chain.message import (
@@ -137,6 +137,36 @@ def test_a_retired_key_never_counts() -> None:
         replay(world, target, leader, pack(list(forged(world, leader, retired))))
         assert target.running.tip.height == height
         assert FaultKind.WRONG_SIGNATURE in {fault.kind for fault in target.faults}
+
+
+@pytest.mark.parametrize("rule", list(AdmissionRule))
+def test_a_request_of_long_ago_brought_up_by_another_takes_no_members_key_away(rule: AdmissionRule) -> None:
+    """It asked for a key, lost that as well, and came back with a third one."""
+    world = a_room(5, rule=rule)
+    asked: list[Asks] = []
+    world.on_asks = lambda node, asks: asked.append(asks)
+    node, liar, *_ = world.nodes
+    world.may_link = lambda one, other: {one, other} <= {node, liar} or node not in (one, other)
+    world.relink()
+    abandoned = come_back(world, node, 1)
+    world.run()
+    world.may_link = lambda one, other: True
+    world.crash(node)
+    request = come_back(world, node, 2)
+    world.run()
+    for other in others(world, node):
+        world.give(other, Want(Rekey(request)))
+    world.run()
+    epoch = top(world).tip.epoch
+    assert node.running.me is not None
+    asked.clear()
+    world.calendar.now += 7200
+    liar.running.desk._to_move.append(Rekey(abandoned))
+    world.give(liar)
+    world.run()
+    assert not asked
+    assert top(world).tip.epoch == epoch
+    check_room(world)
 
 
 def certified(block: Block, committee: Committee, keys: dict[bytes, Signer], world: World) -> Committed:
