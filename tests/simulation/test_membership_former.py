@@ -25,7 +25,7 @@ from chain.message import (
     pack,
     signed,
 )
-from tests.simulation.change import a_room, check_room, come_back, members, others, remove, top
+from tests.simulation.change import a_room, check_room, come_back, members, new_key, others, remove, top
 from tests.simulation.machine import Node
 from tests.simulation.world import World
 
@@ -146,11 +146,7 @@ def test_a_request_of_long_ago_brought_up_by_another_takes_no_members_key_away(r
     asked: list[Asks] = []
     world.on_asks = lambda node, asks: asked.append(asks)
     node, liar, *_ = world.nodes
-    world.may_link = lambda one, other: {one, other} <= {node, liar} or node not in (one, other)
-    world.relink()
-    abandoned = come_back(world, node, 1)
-    world.run()
-    world.may_link = lambda one, other: True
+    abandoned = new_key(world, node, 1)  # which the liar got hold of
     world.crash(node)
     request = come_back(world, node, 2)
     world.run()
