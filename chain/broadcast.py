@@ -39,6 +39,8 @@ class Broadcast:
         self.ackseq = 0
         self.last_ack: dict[int, Ack] = {}
         self._parking = Parking()
+        self._doubtful = Parking()
+        """Second slots for their places, each under its own id: one that follows may show that it counts."""
         self._asked: dict[SlotId, set[MemberId]] = {}
         """Whom we asked for which head."""
 
@@ -112,8 +114,11 @@ class Broadcast:
 
     # What arrives
 
-    def on_slot(self, message: SlotMessage, *, peer: MemberId) -> bool:
-        """Take in a slot of this epoch with its bodies; true if it is new and worth relaying."""
+    def on_slot(self, message: SlotMessage, *, peer: MemberId, awaited: bool = False) -> bool:
+        """Take in a slot of this epoch with its bodies; true if it is new and worth relaying.
+
+        `awaited`: a certified block orders a slot at its place, though perhaps another one.
+        """
         slot, out = message.slot, self.epoch.out
         if slot.lane >= len(self.lanes):
             out.fault(peer, FaultKind.INVALID, "a slot of a lane that does not exist")
@@ -131,12 +136,19 @@ class Broadcast:
         if not self.epoch.owner_signed(slot):
             out.fault(peer, FaultKind.WRONG_SIGNATURE, "a slot")
             return False
+        kept = KeepSlot(slot_id, slot, message.bodies)
         first_id, first = lane.first_seen.setdefault(slot.seq, (slot_id, slot))
         if first_id != slot_id:
             self._caught(lane, first, slot)
             if not (lane.is_named(slot_id) or self._parking.waits_for(slot_id)):
+                if awaited and slot_id not in self._doubtful:
+                    self._doubtful.park(kept, waits_for=[slot_id], peer=peer)
                 return False
-        return self._take_in(KeepSlot(slot_id, slot, message.bodies), peer)
+        return self._take_in(kept, peer)
+
+    def forget_doubtful(self) -> None:
+        """Another answer begins: what an earlier one brought must not stand in its way."""
+        self._doubtful = Parking()
 
     def _problem_of(self, message: SlotMessage) -> str | None:
         """What is wrong with a slot taken by itself, in a few words."""
@@ -167,7 +179,10 @@ class Broadcast:
             elif missing:
                 if self._parking.park(slot, waits_for=[head.id for _, head in missing], peer=sender):
                     for place, head in missing:
-                        self.pull(place, head, peer=sender)
+                        if named := self._doubtful.release(head.id):
+                            waiting.extend(named)
+                        else:
+                            self.pull(place, head, peer=sender)
                 elif first:
                     return False  # its owner has more waiting than anybody can need
             else:
@@ -408,6 +423,7 @@ class Broadcast:
             del self.slots[slot_id]
             self.delivered_at.pop(slot_id, None)
         self._asked.clear()
+        self.forget_doubtful()
         for kept, sender in self._parking.release_all():
             if kept.slot.seq > self.lanes[kept.slot.lane].base.seq:
                 self._take_in(kept, sender)

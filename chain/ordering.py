@@ -166,12 +166,15 @@ class Ordering:
             self.forked = message  # a quorum built on another block than the one we hold
             return True
         self._decided = message.block, message.certificate
+        self.broadcast.forget_doubtful()
         self._deciders.add(peer)
         return True
 
     def awaits(self, slot: Slot) -> bool:
         """Whether a certified block of this height is known and orders this slot."""
-        return self._decided is not None and slot.seq <= self._decided[0].cut[slot.lane].seq
+        if self._decided is None or slot.lane >= self.epoch.committee.n:
+            return False
+        return slot.seq <= self._decided[0].cut[slot.lane].seq
 
     # The rules, run until nothing moves
 

@@ -534,8 +534,9 @@ class Replica:
             return
         if slot.lane == state.me and not self._greeting.check_own_slot(message, peer=peer):
             return
-        if state.broadcast.on_slot(message, peer=peer):
-            if state.ordering.awaits(slot):
+        awaited = state.ordering.awaits(slot)
+        if state.broadcast.on_slot(message, peer=peer, awaited=awaited):
+            if awaited:
                 self._fetch.heard(peer, weight(message), now=state.now)
             self._relay(message, slot.lane, source=peer)
         self._commit_what_is_whole()

@@ -6,7 +6,7 @@ from chain.effects import Arrived
 from chain.fetch import PATIENCE
 from chain.message import Message
 from tests.bench.catch_up_lies import LIES, Liar
-from tests.simulation.liars import wait
+from tests.simulation.liars import heights_above, id_of, room_with_liar, silent, slot_of, tell, wait
 from tests.simulation.machine import Node
 from tests.simulation.test_exact import DELAY, quiet_room
 from tests.simulation.world import World
@@ -62,3 +62,39 @@ def test_garbage_costs_a_few_round_trips() -> None:
     world.give(back, Arrived(liar.id, b"no envelope"))
     wait(world, ROUND_TRIPS * 2 * DELAY)
     assert back.running.tip == liar.running.tip
+
+
+@pytest.mark.parametrize("length", [2, 20, 60])
+def test_a_branch_that_only_the_victim_was_shown_does_not_keep_it_from_the_certified_one(length: int) -> None:
+    """However long both are: the first slots of the right one count before its last says so."""
+    world, liar, (victim, *others) = room_with_liar(leads=False)
+    forked, prev = [], None
+    for seq in range(1, length + 1):
+        forked.append(slot_of(world, liar, seq, prev=prev))
+        prev = id_of(world, forked[-1])
+    alone = {frozenset((liar, other)) for other in others}
+    away = {frozenset((victim, node)) for node in (liar, *others)}
+    liar.withhold = silent
+    blocked(world, alone | {frozenset((victim, other)) for other in others})
+    tell(world, victim, liar, *forked)
+    wait(world, 1)
+    assert len(victim.running.state.broadcast.slots) == length
+    liar.withhold = None
+    blocked(world, away)
+    for _ in range(length):
+        world.say(liar)
+        wait(world, 0)
+    wait(world, 5)
+    assert heights_above(world, [victim, *others]) == [0, 1, 1]
+    blocked(world, set())
+    wait(world, ROUND_TRIPS * 2 * DELAY)
+    assert heights_above(world, [victim, *others]) == [2, 2, 2]
+
+
+def blocked(world: World, pairs: set[frozenset[Node]]) -> None:
+    """From now on exactly these pairs cannot link."""
+    world.blocked = pairs
+    for one, other in (tuple(pair) for pair in pairs):
+        world.cut(one, other)
+    world.relink()
+    wait(world, 1)
