@@ -6,7 +6,7 @@ All liars of a run are one gang: they share what they overheard, and whom they t
 
 import random
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -69,8 +69,9 @@ class Gang:
             self._sides[target] = self.dice.random() < 0.5
         return self._sides[target]
 
-    def change_sides(self) -> None:
-        self._sides.clear()
+    def take_sides(self, sides: Mapping[Node, bool]) -> None:
+        """From now on these are told the one story or the other; who is not named, by chance."""
+        self._sides = dict(sides)
 
     def overhear(self, data: bytes, messages: Iterable[Message]) -> None:
         self.heard.append(data)

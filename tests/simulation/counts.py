@@ -56,9 +56,11 @@ NETWORK = (
 )
 MEMBERS = (
     "joins",
+    "admitted",
     "two_joins_at_once",
     "newcomers_vanished",
     "removals",
+    "rekeys",
     "leader_removed_in_round_change",
 )
 BEYOND = (

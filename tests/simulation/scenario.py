@@ -8,6 +8,8 @@ from typing import Protocol
 
 from tests.simulation.counts import Counts
 from tests.simulation.disks import Archive
+from tests.simulation.gathering import Gathering
+from tests.simulation.overwhelmed import Overwhelmed
 from tests.simulation.siege import Siege
 from tests.simulation.twin_story import TwinStory
 
@@ -26,8 +28,10 @@ FAMILIES: Mapping[str, Callable[[int, Trace], Story]] = {
     "twin": TwinStory,
     "siege": Siege,
     "disks": Archive,
+    "overwhelmed": Overwhelmed,
+    "gathering": Gathering,
 }
-_TURNS: Sequence[str] = (*["siege"] * 7, *["twin"] * 2, "disks")
+_TURNS: Sequence[str] = (*["siege"] * 18, *["gathering"] * 5, *["twin"] * 4, *["disks"] * 2, "overwhelmed")
 """Which family the seeds belong to, in turn."""
 
 

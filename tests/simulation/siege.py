@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from chain.control import AdmissionRule
 from chain.effects import RoundTrip
 from tests.simulation.adversary import Gang, Liar, Lie
 from tests.simulation.bounds import Gauge
@@ -24,8 +25,8 @@ from tests.simulation.lies_votes import (
 from tests.simulation.lies_wire import FalseHello, Garbage, Late, NearlyTrue, Replays, Selective, WrongAnswers
 from tests.simulation.machine import Node
 from tests.simulation.network import fixed, uniform
-from tests.simulation.rest import check_liveness, check_rest, everybody_is_level, honest
-from tests.simulation.room import Seat
+from tests.simulation.rest import check_liveness, check_rest, everybody_is_level, honest, running
+from tests.simulation.room import Seat, make_room
 from tests.simulation.signatures import Violation
 from tests.simulation.twin import Ending, Twin
 from tests.simulation.weather import Weather, latency
@@ -80,6 +81,9 @@ def some_size(dice: random.Random) -> int:
 class Siege:
     """Everything random about a run is drawn from its seed, in one order."""
 
+    twin_share = 0.25
+    """How many of the liars run twice; the others run once and lie by hand."""
+
     def __init__(self, seed: int, trace: Trace) -> None:
         self.dice = random.Random(f"siege {seed}")
         n = self._size()
@@ -90,6 +94,7 @@ class Siege:
             n,
             seed=seed,
             scheme=scheme,
+            room=make_room(n, scheme, self._rule()),
             latency=latency(self.dice, drawn.append),
             in_order=self.dice.random() > 0.2,
             trace=trace,
@@ -103,6 +108,8 @@ class Siege:
         self.gang = Gang(world, self.dice)
         self.liars: list[Liar] = []
         self.twins: list[Twin] = []
+        self.rewiring = True
+        """Whether it still changes who is told which story."""
         self._plot: Sequence[type[Lie]] = ()
         self._populate()
         self.weather = Weather(world, self.dice, horizon=self.horizon)
@@ -113,6 +120,9 @@ class Siege:
 
     def _size(self) -> int:
         return some_size(self.dice)
+
+    def _rule(self) -> AdmissionRule:
+        return AdmissionRule.ASK
 
     # Who is there
 
@@ -127,7 +137,7 @@ class Siege:
         for index, seat in enumerate(seats):
             if index not in lying:
                 world.add(seat.nick, seat, records=world.room.records)
-            elif self.dice.random() < 0.25:
+            elif self.dice.random() < self.twin_share:
                 self.twins.append(Twin(world, seat))
                 world.tally["twins"] += 1
             else:
@@ -188,7 +198,7 @@ class Siege:
         self.world.run()
         check_liveness(self.world)
         check_rest(self.world)
-        for node in honest(self.world):
+        for node in running(self.world):
             self.gauge.look(node.running)
 
     def _some_time(self) -> float:
@@ -255,12 +265,17 @@ class Siege:
 
     def _rewire(self) -> None:
         """Every honest node is on one side or the other for all liars alike, and some twins talk to few."""
-        self.gang.change_sides()
+        if self.rewiring:
+            self.gang.take_sides({})
+            self._talk()
+
+    def _talk(self) -> None:
         for twin in self.twins:
             self.world.tally["twins_rewired"] += 1
+            shunned = 0.2 if self.rewiring else 0.0
             twin.talk_to(
                 {
-                    node: None if self.dice.random() < 0.2 else twin.halves[self.gang.side(node)]
+                    node: None if self.dice.random() < shunned else twin.halves[self.gang.side(node)]
                     for node in honest(self.world)
                 }
             )
@@ -293,9 +308,14 @@ class Siege:
         """As long as it takes, within reason; liars that go on may make rounds fail."""
         world = self.world
         while not everybody_is_level(world) and world.calendar.now < self.horizon + HEALED_WITHIN:
-            if world.idle:
+            if world.idle and not self._open_doors():
                 return
             world.run(until=world.calendar.now + 1)
+            self._open_doors()
+
+    def _open_doors(self) -> bool:
+        """Let in whoever was admitted; whether there was anybody."""
+        return False
 
     def _silence(self) -> None:
         self.gang.lying = False
@@ -309,6 +329,10 @@ class Siege:
         world = self.world
         if not world.properties.log and any(said.pending for said in world.properties.spoken.values()):
             raise Violation("promises were made and nothing was ordered")
+        return self._counted()
+
+    def _counted(self) -> Counts:
+        world = self.world
         world.tally["links_cut"] += world.cuts
         world.tally["journal_lost_noticed"] += sum(node.journal_lost for node in honest(world))
         world.tally["evidence_found"] += sum(len(node.evidence) for node in honest(world))

@@ -67,7 +67,7 @@ class World:
         self.calendar = Calendar()
         self.latency = latency or fixed(1 / 16)
         self.in_order = in_order
-        self.properties = Properties(self.room)
+        self.properties: Properties = Properties(self.room)
         self.nodes: list[Node] = []
         self.blocked: set[frozenset[Node]] = set()
         """Pairs that cannot link for now."""
