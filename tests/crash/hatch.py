@@ -3,6 +3,7 @@
 One thread, one selector: a driver that starts processes by fork must have no other thread.
 """
 
+import faulthandler
 import json
 import os
 import random
@@ -24,9 +25,10 @@ import console.verify
 import node.webrtc
 from tests.crash import deadly
 
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
 _MOST_DESCRIPTORS: Final = 1024
 _LOOK_AGAIN: Final = 0.02
+_STACKS: Final = 2.0
 
 Event = Mapping[str, Any]
 
@@ -111,7 +113,7 @@ class Child:
         """What it wrote to standard error; never so much that the pipe is full."""
         with suppress(BlockingIOError, OSError):
             self._complaints += os.read(self._stderr, 1 << 16)
-        return self._complaints.decode(errors="replace")[-2000:]
+        return self._complaints.decode(errors="replace")[-6000:]
 
 
 class Hatch:
@@ -168,7 +170,7 @@ class Hatch:
         while not so():
             left = deadline - time.monotonic()
             if left <= 0:
-                said = "" if on is None else f"\n{[*on.events[-8:]]}\n{on.complaints()}"
+                said = "" if on is None else f"\n{[*on.events[-8:]]}\n{self._where_it_hangs(on)}"
                 raise CrashFailed(f"not within {within:g} s: {what}{said}")
             more = [child.pump() for child in self._running.values()]
             for key, _ in self._selector.select(min(left, _LOOK_AGAIN) if any(more) else left):
@@ -176,6 +178,17 @@ class Hatch:
                 if not child.take():
                     self._selector.unregister(key.fd)
                     del self._running[key.fd]
+
+    def _where_it_hangs(self, child: Child) -> str:
+        """Its stacks, and whatever else it has to complain of; that ends it."""
+        child.kill(signal.SIGABRT)
+        deadline = time.monotonic() + _STACKS
+        while child.code is None and time.monotonic() < deadline:
+            for key, _ in self._selector.select(_LOOK_AGAIN):
+                if key.fd == child.stdout and not child.take():
+                    self._selector.unregister(key.fd)
+                    del self._running[key.fd]
+        return child.complaints()
 
     def stop(self) -> None:
         """End everything that still runs."""
@@ -200,6 +213,7 @@ def _become(arguments: tuple[str, ...], *, death: deadly.Death | None, witness: 
     """The command line, to its end."""
     code = 70
     try:
+        faulthandler.enable(all_threads=True)
         random.seed()
         deadly.arm(death, witness=witness)
         code = cli._main(list(arguments))
