@@ -46,7 +46,7 @@ class PlainScreen:
         self._out = out
         self._color = color
         self._n = 1
-        self._me = ""
+        self._me = self._nick = ""
         self._texts: dict[str, str] = {}  # own messages that are not final
         self._asking: dict[str, str] = {}  # who asks to be let in, with the safety words that were shown
         self._removals: dict[str, RemovalEvent] = {}  # as they were shown
@@ -55,7 +55,7 @@ class PlainScreen:
         self._fingerprint = ""
 
     async def know(self, room: RoomEvent) -> None:
-        self._n, self._me = room.n, room.me
+        self._n, self._me, self._nick = room.n, room.me, room.nick
 
     async def event(self, event: Event) -> None:
         assert isinstance(event, AnyEvent), event
@@ -107,7 +107,7 @@ class PlainScreen:
             case RemovalEvent():
                 if self._removals.get(event.member) != event:
                     self._removals[event.member] = event
-                    await self._out.note(removal_text(event, me=self._me))
+                    await self._out.note(removal_text(event, me=self._me, nick=self._nick))
             case RemovedEvent():
                 self._n = event.n
                 self._removals.pop(event.member, None)
@@ -221,17 +221,19 @@ def evidence_text(event: EvidenceEvent) -> str:
     return "\n".join(lines)
 
 
-def removal_text(event: RemovalEvent, *, me: str) -> str:
-    """How far a removal has come, and what one can do."""
-    nick, count = one_line(event.nick), f"{event.have} of {event.need} members are for it"
+def removal_text(event: RemovalEvent, *, me: str, nick: str) -> str:
+    """How far a removal has come, and what one can do; `me` and `nick` are ours."""
+    who, count = one_line(event.nick), f"{event.have} of {event.need} members are for it"
     by = ", ".join(map(one_line, event.by))
     if event.member == me:
         return f"- You asked to leave: {count}." if event.leaves else f"- You are to go: {count} ({by})."
     if event.leaves:
-        return f"- {nick} wants to leave: {count}."
-    lines = [f"- {nick} is to be removed: {count} ({by}). If you are for it, type: /remove {nick}"]
+        return f"- {who} wants to leave: {count}."
+    lines = [f"- {who} is to be removed: {count} ({by})."]
+    if nick not in event.by:
+        lines[0] += f" If you are for it, type: /remove {who}"
     if event.then_up < event.then_need:
-        lines.append(f"  Without {nick} {event.then_need} are needed, and {event.then_up} are up now.")
+        lines.append(f"  Without {who} {event.then_need} are needed, and {event.then_up} are up now.")
     return "\n".join(lines)
 
 

@@ -47,6 +47,7 @@ def status_table(status: StatusEvent, *, why: bool, color: bool) -> str:
     lines += [f"  {one_line(link.nick):16} {one_line(link.state)}" for link in status.links]
     if why:
         lines.append(why_not_final(status))
+        lines += [f"anchor {status.anchor}"] if status.anchor else []
     lines += [f"! {one_line(note)}" for note in status.notes]
     return "\n".join(lines)
 

@@ -63,9 +63,9 @@ class Mismatch(NodeError):
 class NotAMember(Mismatch):
     """The room goes on without this identity."""
 
-    def __init__(self, room: str) -> None:
+    def __init__(self, room: str, *, why: str = "its members removed you") -> None:
         super().__init__(
-            f"You are not a member of room {room} any more: its members removed you.",
+            f"You are not a member of room {room} any more: {why}.",
             "Its record stays readable with `pigeon log`; to come back, join with a new invitation.",
         )
 

@@ -140,6 +140,8 @@ class StatusEvent(Event, frozen=True, tag="status"):
     rule: str = "ask"
     notes: list[str] = []
     """Sentences for `--why` and warnings: signing stopped, history incomplete, ..."""
+    anchor: str = ""
+    """The block that began this epoch, for verifiers to rest on (FINGERPRINT:HEIGHT:BLOCK); or empty."""
     target: int = 0
     """The height that the room has reached, as far as we know; `height` where we are not behind."""
     parent: str = ""

@@ -147,8 +147,10 @@ class Node:
         return await self._seated().say(text)
 
     async def status(self) -> StatusEvent:
-        status = self._seated().status()
-        return msgspec.structs.replace(status, notes=[*status.notes, *self._carrier_troubles.values()])
+        seat = self._seated()
+        anchor, status = await seat.anchor(), seat.status()
+        notes = [*status.notes, *self._carrier_troubles.values()]
+        return msgspec.structs.replace(status, notes=notes, anchor=anchor)
 
     async def who(self) -> list[MemberView]:
         return await self._seated().who()

@@ -56,7 +56,7 @@ def find_belongings(home: Home, fingerprint: str, *, config: RoomConfig | None, 
             store.close()
             if removed and not invited:
                 assert config is not None
-                raise NotAMember(config.name)
+                raise NotAMember(config.name, why="you left it, or its members removed you")
             if removed and bytes(vote_key_of(home, fingerprint).verify_key) in tip.spent:
                 retire_vote_key(home, fingerprint)  # the room takes each key once
             store = None

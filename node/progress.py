@@ -2,6 +2,9 @@
 
 from typing import Final
 
+from chain.effects import HistoryGrew
+from chain.records import Snapshot
+from chain.replica import Replica
 from node.events import ProgressEvent
 
 WORTH_TELLING: Final = 50
@@ -30,3 +33,26 @@ class Progress:
             return None
         self._told_at, self._target = now, target
         return ProgressEvent(height=height, target=target, past=self._past)
+
+
+class Fetching:
+    """What a member fetches: what it missed, and, if it came late, what was said before."""
+
+    def __init__(self, replica: Replica, snapshot: Snapshot) -> None:
+        self._replica = replica
+        self._missed, self._past = Progress(past=False), Progress(past=True)
+        self._past_target = 0 if snapshot.base is None else snapshot.base.height
+        self._past_height = 0 if snapshot.history is None else snapshot.history.height
+
+    def on_history(self, notice: HistoryGrew) -> None:
+        self._past_height = self._past_target if notice.complete else notice.height
+
+    def news(self, *, now: float) -> list[ProgressEvent]:
+        """To be asked after each turn."""
+        height = self._replica.tip.height
+        target = max(height, self._replica.known_height)
+        events = (
+            self._missed.look(height=height, target=target, now=now),
+            self._past.look(height=self._past_height, target=self._past_target, now=now),
+        )
+        return [event for event in events if event is not None]

@@ -2,16 +2,16 @@
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import trio
 from nacl.signing import SigningKey
 
-from chain.block import Body
-from chain.case import FORK
+from chain import control
+from chain.case import FORK, reference
 from chain.committee import Committee
 from chain.control import Admit, Motion, Rekey, Remove
 from chain.crypto import Ed25519Signer, ed25519_verify
@@ -26,7 +26,6 @@ from chain.effects import (
     JournalLost,
     Ordered,
     Pending,
-    Say,
 )
 from chain.ids import MemberId
 from chain.ledger import Tip
@@ -37,27 +36,25 @@ from node.attempt import Introduction
 from node.bus import Bus
 from node.comeback import Return
 from node.config import RoomConfig
-from node.content import body_id, body_text, text_body
 from node.errors import Exit, NodeError, NotAMember
 from node.events import (
     AdmittedEvent,
     AnyEvent,
-    DeliveredEvent,
     ErrorEvent,
     FinalEvent,
     InviteEvent,
     NoticeEvent,
     PeerEvent,
-    PendingEvent,
     RemovalEvent,
     RemovedEvent,
     RoomEvent,
     StatusEvent,
 )
 from node.mesh import MAX_GUESTS, Mesh
-from node.progress import Progress
+from node.progress import Fetching
 from node.removal import Removals
 from node.runtime import Notice, Runtime
+from node.said import Said
 from node.shelf import Shelf
 from node.standing import Standing
 from node.succession import Predecessor
@@ -69,8 +66,6 @@ if TYPE_CHECKING:
     from chain.store import Store
 
 logger = logging.getLogger(__name__)
-
-MAX_OUTSTANDING: Final = 4096  # own messages that are not final
 
 
 class Seat:
@@ -113,7 +108,6 @@ class Seat:
             on_final=self._on_final,
         )
         snapshot = store.snapshot()
-        self._unsaved: dict[bytes, tuple[str, trio.Event]] = {}  # said, and not on disk yet
         self._notes: list[str] = []
         self._key_notes: list[str] = []  # until our vote key counts again
         if lost:
@@ -132,7 +126,7 @@ class Seat:
             now=trio.current_time(),
             restarted=restarted,
         )
-        self._outstanding = _texts(self._replica.own_unordered())
+        self._said = Said(self._replica.own_unordered(), bus=bus, to_inbox=inbox[0])
         self._runtime = Runtime(
             replica=self._replica,
             shelf=self._shelf,
@@ -180,9 +174,7 @@ class Seat:
             predecessor=before,
         )
         self._nicks = {member.identity: member.nick for member in self.committee.members}  # past ones too
-        self._missed, self._past = Progress(past=False), Progress(past=True)
-        self._past_target = 0 if snapshot.base is None else snapshot.base.height
-        self._past_height = 0 if snapshot.history is None else snapshot.history.height
+        self._fetching = Fetching(self._replica, snapshot)
         self._former: set[MemberId] = set()
 
     async def prepare(self) -> None:
@@ -257,16 +249,9 @@ class Seat:
         for event in self._removals.news():
             self._bus.publish(event)
         self._return.look()
-        self._tell_progress()
+        for progress in self._fetching.news(now=trio.current_time()):
+            self._bus.publish(progress)
         self.update_watch()
-
-    def _tell_progress(self) -> None:
-        now, height = trio.current_time(), self.tip.height
-        missed = self._missed.look(height=height, target=max(height, self._replica.known_height), now=now)
-        past = self._past.look(height=self._past_height, target=self._past_target, now=now)
-        for event in (missed, past):
-            if event is not None:
-                self._bus.publish(event)
 
     async def wait_told(self) -> None:
         """Until everything that is final here has been told."""
@@ -278,19 +263,14 @@ class Seat:
 
     def _on_notice(self, notice: Notice) -> None:
         match notice:
-            case Pending(uuid=uuid):
-                if uuid in self._unsaved:
-                    self._outstanding[uuid], saved = self._unsaved.pop(uuid)
-                    saved.set()
-                if uuid in self._outstanding:
-                    self._bus.publish(PendingEvent(id=uuid.hex(), text=self._outstanding[uuid]))
-            case Delivered(uuid=uuid, acks=acks):
-                if uuid in self._outstanding:
-                    self._bus.publish(DeliveredEvent(id=uuid.hex(), acks=acks))
+            case Pending():
+                self._said.on_pending(notice)
+            case Delivered():
+                self._said.on_delivered(notice)
             case Ordered():
                 self._teller.wake()
-            case HistoryGrew(height=height, complete=complete):
-                self._past_height = self._past_target if complete else height
+            case HistoryGrew():
+                self._fetching.on_history(notice)
                 self._teller.wake()
             case CommitteeChanged(committee=committee, passed=passed):
                 self._on_committee(committee, passed)
@@ -364,37 +344,28 @@ class Seat:
         self._on_out()
 
     def _on_final(self, event: FinalEvent) -> None:
+        self._said.on_final(event)
         if event.mine:
-            self._outstanding.pop(bytes.fromhex(event.id), None)
             self.update_watch()
 
     # what people ask
 
     async def say(self, text: str) -> str:
-        """Queue a message; returns its id once it is safe on this disk."""
-        body = text_body(text)
-        if len(self._outstanding) + len(self._unsaved) >= MAX_OUTSTANDING:
-            raise NodeError(
-                f"{MAX_OUTSTANDING} messages wait to become final already.",
-                "Wait until more members are up; `pigeon status --why` says who is missing.",
-                exit_code=Exit.NO_QUORUM,
-            )
-        uuid, saved = body_id(body.data), trio.Event()
-        self._unsaved[uuid] = text, saved
-        try:
-            await self._to_inbox.send(Say(body))
-        except BaseException:
-            del self._unsaved[uuid]  # it was never queued
-            raise
-        await saved.wait()
-        return uuid.hex()
+        return await self._said.say(text)
 
     def room(self) -> RoomEvent:
         return self._standing.room()
 
     def status(self) -> StatusEvent:
         notes = [*self._notes, *self._key_notes]
-        return self._standing.status(pending=len(self._outstanding), notes=notes)
+        return self._standing.status(pending=len(self._said), notes=notes)
+
+    async def anchor(self) -> str:
+        """The block that began this epoch, for who checks files; empty in the first epoch."""
+        final = await self._shelf.latest_final(self.tip.epoch)
+        if final is None:
+            return ""
+        return reference(self.tip.room, control.Anchor(final.block.height, final.block.id(self.tip.room)))
 
     async def who(self) -> list[MemberView]:
         heights = await self._shelf.admission_heights()
@@ -421,7 +392,7 @@ class Seat:
         """As NodeApi.events."""
         with self._bus.subscribe(watching=watching) as subscription:
             first: list[AnyEvent] = [self.room(), *self._admission.events(), *self._removals.events()]
-            first += [PendingEvent(id=uuid.hex(), text=text) for uuid, text in self._outstanding.items()]
+            first += self._said.events()
             self.update_watch()
             stream = self._teller.stream(first, since=since, live=subscription)
             try:
@@ -433,9 +404,3 @@ class Seat:
 
 def _peer_event(peer: MemberId, nick: str, up: bool) -> PeerEvent:
     return PeerEvent(member=peer.hex(), nick=nick, state="up" if up else "down")
-
-
-def _texts(bodies: Iterable[Body]) -> dict[bytes, str]:
-    """The text messages among these, by id."""
-    texts = {body_id(body.data): body_text(body.data) for body in bodies}
-    return {uuid: text for uuid, text in texts.items() if text is not None}

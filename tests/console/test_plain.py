@@ -93,13 +93,17 @@ def _removal(*, member: str = "dd", by: list[str], leaves: bool = False, then_up
             "- dee is to be removed: 2 of 3 members are for it (ann, bob). "
             "If you are for it, type: /remove dee\n  Without dee 3 are needed, and 2 are up now.",
         ),
+        (
+            _removal(by=["cal", "bob"]),
+            "- dee is to be removed: 2 of 3 members are for it (cal, bob).",
+        ),
         (_removal(by=["dee"], leaves=True), "- dee wants to leave: 1 of 3 members are for it."),
         (_removal(member="aa", by=["bob"]), "- You are to go: 1 of 3 members are for it (bob)."),
         (_removal(member="aa", by=["dee"], leaves=True), "- You asked to leave: 1 of 3 members are for it."),
     ],
 )
 def test_a_removal_says_how_far_it_has_come_and_what_one_can_do(event: RemovalEvent, text: str) -> None:
-    assert removal_text(event, me="aa") == text
+    assert removal_text(event, me="aa", nick="cal") == text
 
 
 def test_who_is_out_reads_how_it_came_and_that_the_record_stays() -> None:

@@ -15,6 +15,7 @@ async def test_the_others_catch_a_member_that_signs_twice_and_go_on_without_it(t
         await homes.grow(4)
         await homes.nodes["dee"].say("trust me")
         await homes.everyone_sees({"trust me"})
+        _, (status,), _ = await homes.run("ann", "status")
         code, (error,), _ = await homes.run("ann", "evidence")
         assert (code, error["code"]) == (1, 1), "nobody was caught yet"
         dee = homes.nodes.pop("dee")
@@ -31,10 +32,10 @@ async def test_the_others_catch_a_member_that_signs_twice_and_go_on_without_it(t
         await homes.everyone_sees({f"{name} saw that" for name in HONEST})
         log = await one_log(homes, HONEST)
         assert sum(event["text"] in lies for event in log) <= 1, "one place has at most one message"
-        await _a_stranger_checks_what_was_caught(homes)
+        await _a_stranger_checks_what_was_caught(homes, anchor=status["anchor"])
 
 
-async def _a_stranger_checks_what_was_caught(homes: Homes) -> None:
+async def _a_stranger_checks_what_was_caught(homes: Homes, *, anchor: str) -> None:
     file = homes.place / "case.json"
     room = (await homes.nodes["bob"].wait_for("room", within=PATIENCE))["fingerprint"]
     code, (listed,), said = await homes.run("bob", "evidence")
@@ -51,6 +52,9 @@ async def _a_stranger_checks_what_was_caught(homes: Homes) -> None:
     code, ok, reason = await verdict("--room", room)
     assert (code, ok) == (0, True)
     assert "dee" in reason and "signed twice" in reason
+    code, ok, reason = await verdict("--room", anchor)
+    assert (code, ok) == (0, True)
+    assert "the anchor leads to" in reason
     assert (await verdict("--room", "ab" * 32))[:2] == (6, False)
     assert (await verdict())[:2] == (8, False)
     case = json.loads(file.read_bytes())
