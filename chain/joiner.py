@@ -10,10 +10,14 @@ from chain.crypto import Verifier
 from chain.errors import ChainError, InvalidBlockError
 from chain.ids import MemberId, RoomId
 from chain.ledger import tip_after_final
+from chain.membership import MAX_SPENT
 from chain.merkle import Frontier
 from chain.message import Finals, Hello, Message, PullFinals, Refusal, pack, unpack
 from chain.records import KeepEpoch
 from chain.walk import Walk
+
+MAX_EPOCHS = 2 * MAX_SPENT
+"""Each epoch used up a key or an invitation, or removed a member that had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +83,18 @@ class Joiner:
                 return JoinStep()
             seen = self.genesis = decode_genesis(message.genesis, room=self._room, verify=self._verify)
             self._walk = Walk.from_genesis(seen, verify=self._verify, anchor=self._anchor)
+        before = len(self._epochs)
         for final in message.finals:
             if final.block.epoch < self._walk.epoch:
                 continue  # asked twice, answered twice
+            if len(self._epochs) >= MAX_EPOCHS:
+                raise InvalidBlockError("no room has so many epochs: somebody makes them up")
             self._walk.follow(final.block, final.certificate)
             self._epochs.append(KeepEpoch(self._walk.epoch, final.block, final.certificate, None, None))
         send: tuple[bytes, ...] = ()
         if message.more:
-            send = tuple(self.start())
+            # Who says so and shows nothing new is asked again in a while, and not at once.
+            send = tuple(self.start()) if len(self._epochs) > before else ()
         elif self._walk.committee.place(self._identity) is not None:
             return JoinStep(genesis=seen, admitted=self._finish(self._walk, message))
         return JoinStep(send=send, genesis=seen)
@@ -106,7 +114,7 @@ class Joiner:
     @staticmethod
     def _merge(one: JoinStep, other: JoinStep) -> JoinStep:
         return JoinStep(
-            send=(*one.send, *other.send),
+            send=tuple(dict.fromkeys((*one.send, *other.send))),
             genesis=one.genesis or other.genesis,
             admitted=one.admitted or other.admitted,
             refused=one.refused or other.refused,

@@ -2,11 +2,27 @@
 
 import time
 
+import pytest
+
 from chain.block import Body, Head, Slot
+from chain.crypto import ed25519_verify
 from chain.early import Early
 from chain.effects import Arrived, Send
 from chain.ids import MemberId
-from chain.message import UNSIGNED, Message, PullSlot, RoundChange, SlotMessage, pack, signed
+from chain.joiner import Joiner
+from chain.message import (
+    UNSIGNED,
+    Finals,
+    Hello,
+    Message,
+    PullFinals,
+    PullSlot,
+    RoundChange,
+    SlotMessage,
+    pack,
+    signed,
+)
+from tests.fuzz.chain_borders import messages, room
 from tests.simulation.liars import place_of, room_with_liar
 
 MEBIBYTE = 1024 * 1024
@@ -32,6 +48,47 @@ def test_slots_asked_for_two_thousand_times_in_one_envelope_are_sent_once() -> N
     effects = one.running.step(inputs, now=world.calendar.now + one.skew, clock_ms=0)
     answers = [effect.data for effect in effects if isinstance(effect, Send) and effect.peer == liar.id]
     assert MEBIBYTE // 8 < sum(map(len, answers)) < MEBIBYTE
+
+
+def whole_walk() -> Finals:
+    """Two epochs that ended, from the genesis on."""
+    return next(
+        each for each in messages() if isinstance(each, Finals) and each.genesis and len(each.finals) == 2
+    )
+
+
+def newcomer() -> Joiner:
+    here = room()
+    return Joiner(room=here.id, identity=here.people["cal"].id, anchor=None, verify=ed25519_verify)
+
+
+def test_a_member_that_has_always_more_and_shows_nothing_is_not_asked_at_once_again() -> None:
+    """It could keep a newcomer and itself busy for ever, as fast as the line is."""
+    walk = whole_walk()
+    joiner = newcomer()
+    (nothing,) = pack([Finals(0, walk.genesis, (), (), (), True)])
+    assert joiner.receive(nothing).send == ()
+    (some,) = pack([Finals(0, walk.genesis, walk.finals[:1], (), (), True)])
+    assert joiner.receive(some).send == tuple(pack([PullFinals(1)]))
+    assert joiner.receive(some).send == ()
+    (whole,) = pack([walk])
+    assert joiner.receive(whole).admitted is not None
+
+
+def test_a_newcomer_answers_an_envelope_full_of_greetings_once() -> None:
+    tip = room().tip
+    hellos: list[Message] = [
+        Hello(tip.epoch, tip.height + number, tip.block, (), None, None, True) for number in range(3000)
+    ]
+    (data,) = pack(hellos)
+    assert newcomer().receive(data).send == tuple(pack([PullFinals(0)]))
+
+
+def test_a_walk_of_more_epochs_than_a_room_can_have_is_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    walk = whole_walk()
+    monkeypatch.setattr("chain.joiner.MAX_EPOCHS", 1)
+    (data,) = pack([walk])
+    assert newcomer().receive(data).fault == "no room has so many epochs: somebody makes them up"
 
 
 def vote(height: int, *, epoch: int = 3, round_: int = 0) -> RoundChange:
@@ -83,8 +140,8 @@ def test_a_block_costs_no_more_when_a_liar_said_much_of_heights_that_never_come(
         for number in range(50_000)
     ]
     took = []
-    for messages in ([], spam):
-        for data in pack(list(messages)):
+    for said in ([], spam):
+        for data in pack(list(said)):
             one.running.step([Arrived(liar.id, data)], now=world.calendar.now + one.skew, clock_ms=0)
         began = time.process_time()
         for _ in range(10):
