@@ -6,6 +6,7 @@ Then nothing excuses a second signature: it notices, or there was nothing to sig
 from functools import partial
 
 from tests.simulation.machine import Node
+from tests.simulation.proofs import check_proofs
 from tests.simulation.rest import check_liveness, check_rest, everybody_is_level, honest
 from tests.simulation.siege import Siege
 
@@ -47,6 +48,7 @@ class Archive(Siege):
         assert everybody_is_level(world)
         check_liveness(world)
         check_rest(world)
+        check_proofs(world)
 
     def _say_much(self) -> None:
         for _ in range(self.dice.randrange(1, 6)):

@@ -4,10 +4,11 @@ No honest machine may break or hang, none may sign twice, and none may be blamed
 fork agree with one another; those that do have stopped for good, and name more liars than the room bears.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import partial
 
-from chain.block import Block
+from chain.block import Block, Head
+from chain.ids import SlotId
 from chain.records import KeepBlock, KeepSlot, Record
 from tests.simulation.adversary import Liar
 from tests.simulation.counts import Counts
@@ -43,7 +44,9 @@ class EachItsOwn(Properties):
                 case _:
                     pass
 
-    def delivered(self, name: str, keep: KeepSlot, *, at: float) -> None:
+    def delivered(
+        self, name: str, keep: KeepSlot, *, cut: tuple[Head, ...], earlier: Container[SlotId], at: float
+    ) -> None:
         """Consistency is lost with the majority."""
 
     def own_delivered(self, name: str, uuid: bytes, acks: int) -> None:

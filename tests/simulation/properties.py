@@ -3,7 +3,7 @@
 What a node keeps it can never take back, so that is what is watched; liars are not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from chain.block import Block, Body, Certificate, Head, Leaf, Slot, certificate_holds, leaves_of
@@ -41,6 +41,8 @@ class Seen:
     shown: dict[int, float] = field(default_factory=dict)
     """When each height was shown as ordered, in seconds."""
     delivered_when: dict[SlotId, float] = field(default_factory=dict)
+    slots: set[SlotId] = field(default_factory=set)
+    """What it ever kept, with all bodies."""
 
 
 class Properties:
@@ -86,6 +88,7 @@ class Properties:
             match record:
                 case KeepSlot():
                     self._slot(record)
+                    seen.slots.add(record.id)
                 case KeepEpoch(final=final, certificate=certificate):
                     self._agree(final.height, final.id(self.room.id))
                     self._begin(final, certificate)
@@ -167,6 +170,8 @@ class Properties:
         if len(leaves) != len(expected) or set(leaves) != set(expected):
             raise Violation(f"block {block.height} does not hold exactly the items of its cut")
         self._in_causal_order(leaves, batch)
+        if block.height > self.room.tip.height:
+            self._held_by_enough(block, batch, committee)
         for leaf in leaves:
             if isinstance(leaf.content, bytes):
                 self._count(leaf.author, leaf.content)
@@ -192,6 +197,13 @@ class Properties:
             if slot_id != base.id:
                 raise Violation(f"block {block.height} forks lane {lane} below the cut")
         return batch
+
+    def _held_by_enough(self, block: Block, batch: Iterable[SlotId], committee: Committee) -> None:
+        """Who prevotes holds every slot with its bodies: of a quorum all but the liars really do."""
+        needed = committee.quorum - committee.f
+        for slot_id in batch:
+            if sum(slot_id in seen.slots for seen in self.nodes.values()) < needed:
+                raise Violation(f"block {block.height} orders a slot that fewer than {needed} hold")
 
     def _in_causal_order(self, leaves: list[Leaf], batch: dict[SlotId, Slot]) -> None:
         """Slots whole, each after its predecessor and its deps, items in their order inside."""
@@ -219,11 +231,20 @@ class Properties:
         if said.honest and said.ordered > 1:
             raise Violation("an honest member's message is ordered twice")
 
-    def delivered(self, name: str, keep: KeepSlot, *, at: float) -> None:
-        """An honest node's broadcast delivered a slot: consistency, no duplication, causal order."""
+    def delivered(
+        self, name: str, keep: KeepSlot, *, cut: tuple[Head, ...], earlier: Container[SlotId], at: float
+    ) -> None:
+        """An honest node's broadcast delivered a slot: consistency, no duplication, causal order.
+
+        What it refers to it delivered `earlier`, or it lies at or below its `cut`.
+        """
         slot, seen = keep.slot, self.nodes[name]
         if keep.id in seen.delivered_when:
             return
+        before = [(slot.lane, slot.seq - 1, slot.prev), *((dep.lane, dep.seq, dep.id) for dep in slot.deps)]
+        for lane, seq, slot_id in before:
+            if seq > cut[lane].seq and slot_id not in earlier:
+                raise Violation(f"{name} delivers {slot.position} before what it refers to")
         position = (slot.epoch, slot.lane, slot.seq)
         if self._delivered.setdefault(position, keep.id) != keep.id:
             raise Violation(f"{name} delivers another slot than others at {position}")

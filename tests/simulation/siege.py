@@ -25,6 +25,7 @@ from tests.simulation.lies_votes import (
 from tests.simulation.lies_wire import FalseHello, Garbage, Late, NearlyTrue, Replays, Selective, WrongAnswers
 from tests.simulation.machine import Node
 from tests.simulation.network import fixed, uniform
+from tests.simulation.proofs import check_proofs
 from tests.simulation.rest import check_liveness, check_rest, everybody_is_level, honest, running
 from tests.simulation.room import Seat, make_room
 from tests.simulation.signatures import Violation
@@ -198,6 +199,7 @@ class Siege:
         self.world.run()
         check_liveness(self.world)
         check_rest(self.world)
+        check_proofs(self.world)
         for node in running(self.world):
             self.gauge.look(node.running)
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from chain.block import Body, Certificate, Slot
+from chain.block import Body, Certificate, Head, Slot, block_checkpoint
 from chain.ids import BlockId, Hash, SlotId
+from chain.ledger import extend
 from chain.message import UNSIGNED, Ack, Precommit, Prevote, RoundChange, Signed, signed
 from chain.records import KeepBlock, KeepEpoch, KeepSlot, Record
 from tests.simulation.keys import HASHED
@@ -209,14 +210,41 @@ def test_two_deliveries_at_one_position_are_noticed() -> None:
     properties, one, other = watched(), spoken_slot(1), spoken_slot(2)
     properties.kept("somebody", [one, other])
     properties.kept("another", ROOM.records)
-    properties.delivered("somebody", one, at=0)
+    properties.delivered("somebody", one, cut=ROOM.tip.cut, earlier=(), at=0)
     with pytest.raises(Violation, match="another slot"):
-        properties.delivered("another", other, at=1)
+        properties.delivered("another", other, cut=ROOM.tip.cut, earlier=(), at=1)
 
 
 def test_a_delivery_of_something_not_kept_is_noticed() -> None:
     with pytest.raises(Violation, match="did not keep"):
-        watched().delivered("somebody", spoken_slot(1), at=0)
+        watched().delivered("somebody", spoken_slot(1), cut=ROOM.tip.cut, earlier=(), at=0)
+
+
+def test_a_delivery_before_what_the_slot_refers_to_is_noticed() -> None:
+    properties, one = watched(), spoken_slot(1)
+    bare = msgspec.structs.replace(one.slot, seq=2, prev=one.id)
+    second = signed(bare, room=ROOM.id, key=SEAT.vote)
+    keep = KeepSlot(second.id(ROOM.id), second, one.bodies)
+    properties.kept("somebody", [one, keep])
+    with pytest.raises(Violation, match="before what it refers to"):
+        properties.delivered("somebody", keep, cut=ROOM.tip.cut, earlier=(), at=0)
+    properties.delivered("somebody", keep, cut=ROOM.tip.cut, earlier={one.id}, at=0)
+
+
+def test_a_block_whose_slots_too_few_hold_is_noticed() -> None:
+    """A quorum prevoted for it, and one of these may have lied."""
+    properties, keep = watched(), spoken_slot(1)
+    properties.said(keep.bodies[0], author=SEAT.id, honest=True)
+    cut = (Head(1, keep.id), *ROOM.tip.cut[1:])
+    slots = {0: [(keep.id, keep.slot)]}
+    made = extend(ROOM.tip, cut=cut, leader=SEAT.id, slots=slots, verify=HASHED.verify)
+    text = block_checkpoint(made.block, room=ROOM.id, round_=0)
+    signatures = tuple((place, ROOM.seats[place].vote.sign(text)) for place in range(3))
+    block = KeepBlock(made.tip.block, made.block, Certificate(0, signatures), made.items)
+    properties.kept("somebody", [keep])
+    with pytest.raises(Violation, match="fewer than 2 hold"):
+        properties.kept("somebody", [block])
+    properties.kept("another", [*ROOM.records, keep, block])
 
 
 def test_a_delivery_that_too_few_vouch_for_is_noticed() -> None:

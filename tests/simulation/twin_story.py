@@ -12,6 +12,7 @@ from tests.simulation.counts import Counts
 from tests.simulation.keys import ED25519, HASHED
 from tests.simulation.machine import Node
 from tests.simulation.network import Latency, fixed, heavy_tailed, uniform
+from tests.simulation.proofs import check_proofs
 from tests.simulation.rest import check_liveness, check_rest, everybody_is_level, honest
 from tests.simulation.signatures import Violation
 from tests.simulation.twin import Ending, Twin
@@ -78,6 +79,7 @@ class TwinStory:
         world.run()
         check_liveness(world)
         check_rest(world)
+        check_proofs(world)
         return self._counts()
 
     def _some_time(self) -> float:

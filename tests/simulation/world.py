@@ -34,7 +34,7 @@ from chain.effects import (
     ServeFinals,
     SetTimer,
 )
-from chain.ids import MemberId
+from chain.ids import MemberId, SlotId
 from chain.message import ENVELOPE_TARGET, Message, pack
 from chain.records import Record
 from chain.replica import Replica
@@ -348,9 +348,16 @@ class World:
 
     def _watch_broadcast(self, node: Node, replica: Replica) -> None:
         """Note what its broadcast delivered and what is not ordered yet."""
-        for slot_id in replica.state.broadcast.delivered_at:
-            keep = replica.state.broadcast.slots[slot_id]
-            self.properties.delivered(node.name, keep, at=self.calendar.now)
+        broadcast, earlier = replica.state.broadcast, set[SlotId]()
+        for slot_id in broadcast.delivered_at:
+            self.properties.delivered(
+                node.name,
+                broadcast.slots[slot_id],
+                cut=tuple(lane.base for lane in broadcast.lanes),
+                earlier=earlier,
+                at=self.calendar.now,
+            )
+            earlier.add(slot_id)
 
     def _crash_kind(self, effects: list[Effect], crash_at: int) -> str:
         """Which boundary of a step a crash is at."""
