@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from chain.block import Dep, Head
 from chain.ids import SlotId
-from chain.lane import WINDOW
+from chain.lane import HEADS_PER_ACKER, WINDOW
 from chain.message import SlotMessage
 from chain.parking import Parking
 from chain.records import KeepSlot
@@ -156,6 +156,13 @@ def test_an_owner_that_acks_its_own_lane_counts_once() -> None:
     lanes.tell(0, lanes.ack(2, slot), by=3)
     lanes.run()
     assert lanes.peers[0].delivered == [id_of(slot)]
+
+
+def test_of_what_one_member_acks_in_a_lane_so_many_heads_are_remembered() -> None:
+    lanes = Lanes(4, liars=[1, 2, 3])
+    for number in range(3 * HEADS_PER_ACKER):
+        lanes.tell(0, lanes.ack(2, far_up(lanes, 3, 20 + number), number=1 + number), by=2)
+    assert len(lanes.peers[0].broadcast.lanes[3].acks[2]) == HEADS_PER_ACKER
 
 
 def test_what_was_acked_is_known_after_a_restart_and_acks_are_numbered_on() -> None:

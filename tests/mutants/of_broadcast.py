@@ -14,11 +14,9 @@ MUTANTS = (
         (
             Edit(
                 BROADCAST,
-                "        if first_id != slot_id:\n"
-                "            self._caught(lane, first, slot)\n"
-                "            if not (lane.is_named(slot_id) or self._parking.waits_for(slot_id)):\n"
-                "                return False\n",
-                "        del first_id, first\n",
+                "        if first_id != slot_id:\n            self._caught(lane, first, slot)\n",
+                "        if first_id != slot_id and not first:\n"
+                "            self._caught(lane, first, slot)\n",
             ),
             Edit(
                 BROADCAST,
@@ -41,6 +39,12 @@ MUTANTS = (
             ),
         ),
         (LANES + "test_what_was_acked_is_known_after_a_restart_and_acks_are_numbered_on",),
+    ),
+    Mutant(
+        "slots-not-persisted",
+        "A slot is on disk before it is sent, acked or shown.",
+        (Edit(BROADCAST, "        self.epoch.out.keep(kept)\n", ""),),
+        seeds=range(8),
     ),
     Mutant(
         "ack-quorum-minus-1",
@@ -224,9 +228,8 @@ MUTANTS = (
         (
             Edit(
                 BROADCAST,
-                "            if not (lane.is_named(slot_id) or self._parking.waits_for(slot_id)):\n"
-                "                return False\n",
-                "",
+                "if not (lane.is_named(slot_id) or self._parking.waits_for(slot_id)):",
+                "if not slot_id:",
             ),
         ),
         (LANES + "test_of_many_slots_for_one_place_only_the_first_is_held_unless_one_is_named",),
@@ -289,5 +292,26 @@ MUTANTS = (
         "What was asked over a link that broke is asked again over the next.",
         (Edit(BROADCAST, "            asked.discard(peer)\n", "            del asked\n"),),
         (ALONE + "test_what_was_asked_over_a_link_that_broke_is_asked_again_over_the_next",),
+    ),
+    Mutant(
+        "acked-heads-without-bound",
+        "Of each acker only so many heads of a lane are remembered.",
+        (Edit(LANE, "if len(heads) >= HEADS_PER_ACKER:", "if len(heads) >= 10**6:"),),
+        (LANES + "test_of_what_one_member_acks_in_a_lane_so_many_heads_are_remembered",),
+    ),
+    Mutant(
+        "certified-branch-not-recognised",
+        "A second slot for its place is taken in once one that follows it shows that a block orders it.",
+        (
+            Edit(
+                BROADCAST,
+                "                        if named := self._doubtful.release(head.id):\n",
+                "                        if named := self._doubtful.release(slot.id):\n",
+            ),
+        ),
+        (
+            "simulation/test_liars_serving.py::"
+            "test_a_branch_that_only_the_victim_was_shown_does_not_keep_it_from_the_certified_one",
+        ),
     ),
 )

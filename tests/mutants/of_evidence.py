@@ -234,4 +234,28 @@ MUTANTS = (
         ),
         ("simulation/test_liars.py::test_a_member_shown_two_slots_of_its_own_for_one_place_signs_no_third",),
     ),
+    Mutant(
+        "words-of-a-case-not-compared",
+        "What a file of evidence says in words is what its proof shows.",
+        (
+            Edit(
+                "chain/case.py",
+                "if (file.room, file.kind, file.where, file.accused) !=",
+                "if (file.room, case.kind, case.where, case.accused) !=",
+            ),
+        ),
+        ("chain/test_case.py::test_what_a_file_says_in_words_has_to_be_what_it_shows",),
+    ),
+    Mutant(
+        "fork-names-nobody",
+        "Two certificates of one round name everybody who signed both.",
+        (
+            Edit(
+                COURT,
+                "    if first.certificate.round == second.certificate.round:\n",
+                "    if first.certificate.round == second.certificate.round + 1:\n",
+            ),
+        ),
+        ("chain/test_evidence.py::test_two_certificates_of_one_round_name_everybody_who_signed_both",),
+    ),
 )

@@ -274,4 +274,57 @@ MUTANTS = (
             "test_by_rule_a_member_gets_one_new_key_an_hour_and_a_user_can_give_another",
         ),
     ),
+    Mutant(
+        "motions-without-bound",
+        "A member's motions count up to so many in an epoch.",
+        (
+            Edit(
+                MEMBERSHIP,
+                "if self._moved_by(author) >= MOTIONS_PER_MEMBER or",
+                "if self._moved_by(author) >= 10**6 or",
+            ),
+        ),
+        ("simulation/test_liars_bounds.py::test_motions_beyond_a_members_share_of_an_epoch_do_not_count",),
+    ),
+    Mutant(
+        "guests-without-bound",
+        "So many strangers may wait to be let in, and no more.",
+        (
+            Edit(
+                "chain/desk.py",
+                "if len(self.guests) >= MAX_GUESTS and peer not in self.guests:",
+                "if len(self.guests) >= 10**6:",
+            ),
+        ),
+        ("simulation/test_membership_liars.py::test_more_strangers_than_a_member_can_keep_are_turned_away",),
+    ),
+    Mutant(
+        "strangers-votes-taken",
+        "Of a stranger no vote is taken, whoever signed it.",
+        (
+            Edit(
+                "chain/replica.py",
+                "        if peer not in self.out.members:\n"
+                "            self.out.fault(peer, FaultKind.STRANGER, type(message).__name__)\n"
+                "            return\n",
+                "",
+            ),
+        ),
+        ("simulation/test_membership_liars.py::test_a_stranger_gets_no_slots_blocks_or_votes_counted",),
+    ),
+    Mutant(
+        "rekey-of-long-ago-backed",
+        "What a member asked for long ago is not brought up by another while it is here itself.",
+        (
+            Edit(
+                "chain/desk.py",
+                "return not linked or self._own_word.get(request.identity) == request.vote_key",
+                "return not linked or bool(request.vote_key)",
+            ),
+        ),
+        (
+            "simulation/test_membership_former.py::"
+            "test_a_request_of_long_ago_brought_up_by_another_takes_no_members_key_away",
+        ),
+    ),
 )

@@ -270,4 +270,31 @@ MUTANTS = (
         ),
         (DAMAGE + "test_a_slots_signature_is_checked_though_its_id_does_not_cover_it",),
     ),
+    Mutant(
+        "other-encodings-accepted",
+        "A value has one encoding, and no other decodes.",
+        (Edit("chain/codec.py", "    if again != data:\n", "    if again != data and not again:\n"),),
+        ("chain/test_codec.py::test_only_the_canonical_form_decodes",),
+    ),
+    Mutant(
+        "size-not-looked-at",
+        "The size of what comes is looked at before it is read.",
+        (Edit("chain/codec.py", "    if len(data) > limit:\n", "    if len(data) > limit > 10**9:\n"),),
+        ("chain/test_codec.py::test_the_size_is_looked_at_first",),
+    ),
+    Mutant(
+        "mark-not-read",
+        "A database that lost its last transactions is found out by the mark beside it.",
+        (
+            Edit(
+                "chain/store_file.py",
+                "(mark.seen(rows.room) if mark else 0) - number)",
+                "(number if mark else 0) - number)",
+            ),
+        ),
+        (
+            "chain/test_store_file.py::"
+            "test_a_database_that_lost_its_last_transactions_is_rolled_back_for_good",
+        ),
+    ),
 )

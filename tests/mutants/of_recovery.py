@@ -9,7 +9,6 @@ RESYNC = "chain/resync.py"
 SCHEDULES = "simulation/test_mutant_schedules.py::"
 RECOVERY = "simulation/test_recovery.py::"
 ROLLED_BACK = RECOVERY + "test_a_member_whose_disk_was_rolled_back_signs_nothing_more_and_says_so"
-CRASHES = RECOVERY + "test_a_crash_at_any_boundary_of_any_step_loses_nothing_that_was_promised"
 
 MUTANTS = (
     Mutant(
@@ -47,7 +46,7 @@ MUTANTS = (
                 "            effects.append(Persist(tuple(self._records)))\n",
             ),
         ),
-        (CRASHES + "[leader-2]",),
+        seeds=range(8),
     ),
     Mutant(
         "ack-numbers-begin-anew",
@@ -315,5 +314,55 @@ MUTANTS = (
             ),
         ),
         ("simulation/test_membership_former.py::test_a_founder_that_rewrites_the_past_stops_nobody",),
+    ),
+    Mutant(
+        "early-messages-without-bound",
+        "What comes too early is kept up to so many bytes for each peer.",
+        (
+            Edit(
+                "chain/early.py",
+                "if total <= (BYTES_PER_MEMBER if is_member else BYTES_PER_STRANGER):",
+                "if total <= 10**9:",
+            ),
+        ),
+        ("simulation/test_liars_bounds.py::test_what_comes_early_is_kept_up_to_so_many_bytes",),
+    ),
+    Mutant(
+        "claims-believed-for-ever",
+        "Who claims blocks and shows none is asked three times, and then no more.",
+        (
+            Edit(
+                "chain/fetch.py",
+                "if claim.height >= height and claim.failures < TRIES",
+                "if claim.height >= height",
+            ),
+        ),
+        ("chain/test_fetch.py::test_who_says_nothing_gives_way_and_is_asked_three_times_at_most",),
+    ),
+    Mutant(
+        "a-trickle-is-patience-enough",
+        "Who brings what is wanted in a trickle gives way to others.",
+        (
+            Edit(
+                "chain/fetch.py",
+                "asked.deadline = min(latest, asked.deadline + size / LEAST_RATE)",
+                "asked.deadline = latest",
+            ),
+        ),
+        (
+            "simulation/test_liars_catch_up.py::test_a_liar_that_trickles_what_is_wanted_holds_up_nobody_who_catches_up",
+        ),
+    ),
+    Mutant(
+        "hole-in-an-answer-waited-for",
+        "An answer with a hole in its midst is given up at once.",
+        (
+            Edit(
+                "chain/fetch.py",
+                "            elif (asked.last or 0) > height or now >= asked.deadline:\n",
+                "            elif now >= asked.deadline:\n",
+            ),
+        ),
+        ("chain/test_fetch.py::test_an_answer_with_a_hole_in_its_midst_is_given_up_at_once",),
     ),
 )
