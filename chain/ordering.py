@@ -12,16 +12,14 @@ from chain.broadcast import Broadcast
 from chain.cuts import heads_to_propose, slots_of
 from chain.effects import FaultKind
 from chain.epoch import Epoch
-from chain.evidence import Justification, Unjustified, allows, bare, highest_lock
-from chain.ids import BlockId, Hash, MemberId
+from chain.evidence import highest_lock
+from chain.ids import BlockId, MemberId
 from chain.judgement import Judge, Verdict, derive, justification_of
 from chain.ledger import Extension, Tip, extend
 from chain.message import (
-    MAX_GROUNDS,
     UNSIGNED,
     BlockMessage,
     Committed,
-    Grounds,
     Precommit,
     Prevote,
     Propose,
@@ -30,11 +28,11 @@ from chain.message import (
     Vote,
     justification_digest,
 )
+from chain.objections import Objections
 from chain.ownvotes import OwnVotes
 
 BACKOFF_CAP = 5
 KNOWN_BLOCKS = 64
-UNJUSTIFIED_KNOWN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +62,7 @@ class Ordering:
         self.base_timeout = base_timeout
         self.box = BallotBox(epoch, height=self.height)
         self.own = OwnVotes(epoch)
+        self.objections = Objections(epoch, box=self.box)
         self.polka: Polka | None = None
         """The highest one we know."""
         self.deadline: float | None = None
@@ -80,8 +79,6 @@ class Ordering:
         """A certified block that does not follow from ours."""
         self._armed_at: float | None = None
         self._asked_blocks: set[tuple[MemberId, BlockId]] = set()
-        self._unjustified: dict[tuple[int, BlockId, Hash], Justification] = {}
-        """Proposals of this height that their own justification does not allow, with it."""
 
     @property
     def round(self) -> int:
@@ -104,7 +101,7 @@ class Ordering:
             return self._on_propose(vote, peer=peer, now=now)
         news = self.box.add(vote, peer=peer)
         if news and isinstance(vote, Prevote):
-            self._compare_with_unjustified(vote)
+            self.objections.on_prevote(vote)
         return news
 
     def _on_propose(self, proposal: Propose, *, peer: MemberId, now: float) -> bool:
@@ -116,7 +113,7 @@ class Ordering:
         if self.epoch.signature_holds(proposal):
             binding = self._judge.binding(proposal)
             if not binding.allows(proposal.block.id(self.epoch.room)):
-                self._note_unjustified(proposal)
+                self.objections.on_proposal(proposal)
             # A round-change's polka is not under the proposal's signature: who hands it on may strip it.
             if not binding.valid:
                 self.epoch.out.fault(peer, FaultKind.LYING, "a proposal whose justification does not hold")
@@ -126,31 +123,6 @@ class Ordering:
         self._arrived[proposal.round] = now
         self._learn(proposal.block)
         return True
-
-    def _note_unjustified(self, proposal: Propose) -> None:
-        """Evidence against who made it, if its signed part shows that; and against whoever prevotes it."""
-        stub, justification = proposal.stub(self.epoch.room), bare(proposal.justification)
-        named = stub.round, stub.block, stub.justification
-        if named in self._unjustified or len(self._unjustified) >= UNJUSTIFIED_KNOWN:
-            return
-        if allows(
-            justification,
-            vote=stub,
-            block=stub.block,
-            room=self.epoch.room,
-            committee=self.epoch.committee,
-            verify=self.epoch.verify,
-        ):
-            return  # only what is attached to it is wrong
-        self._unjustified[named] = justification
-        self.epoch.out.accuse(Unjustified(stub, justification))
-        for prevote in self.box.prevotes.get(proposal.round, {}).values():
-            self._compare_with_unjustified(prevote)
-
-    def _compare_with_unjustified(self, prevote: Prevote) -> None:
-        named = prevote.round, prevote.block, prevote.justification
-        if named in self._unjustified:
-            self.epoch.out.accuse(Unjustified(prevote, self._unjustified[named]))
 
     def on_block(self, message: BlockMessage) -> None:
         """A block we asked for; only one that votes name is kept."""
@@ -388,20 +360,6 @@ class Ordering:
         )
         self.box.put(self.own.cast(vote))
         return True
-
-    def grounds(self) -> tuple[Grounds, ...]:
-        """What the proposals of later rounds, as far as they had a polka, were justified by."""
-        found = []
-        for round_, proposal in sorted(self.box.proposals.items()):
-            stub = proposal.stub(self.epoch.room)
-            prevotes = tuple(
-                vote
-                for _, vote in sorted(self.box.prevotes.get(round_, {}).items())
-                if (vote.block, vote.justification) == (stub.block, stub.justification)
-            )
-            if round_ > 0 and len(prevotes) >= self.epoch.committee.quorum:
-                found.append(Grounds(round_, stub.block, bare(proposal.justification), prevotes))
-        return tuple(found[:MAX_GROUNDS])
 
     # Others' questions, and restart
 

@@ -5,14 +5,16 @@ transaction stands before everything that may be sent or shown.
 """
 
 from collections.abc import Sequence
+from typing import assert_never
 
-from chain.block import SLOT_BODIES, SLOT_BODY_BYTES, UUID_SIZE, Body, Head, Leaf, Slot
+from chain.answers import Answers
+from chain.backlog import Backlog, uuid_of
+from chain.block import Body, Head, Leaf, Slot
 from chain.codec import encode
 from chain.comeback import Comeback
 from chain.control import Accuse, AdmissionRule
 from chain.crypto import Signer, Verifier
 from chain.desk import Desk
-from chain.early import Early
 from chain.effects import (
     Arrived,
     ComeBack,
@@ -23,11 +25,8 @@ from chain.effects import (
     LinkDown,
     LinkUp,
     Ordered,
-    Pending,
     RoundTrip,
     Say,
-    Serve,
-    ServeFinals,
     SetTimer,
     Unwant,
     Want,
@@ -37,6 +36,7 @@ from chain.fetch import Fetch
 from chain.greeting import Greeting
 from chain.history import History
 from chain.ids import MemberId
+from chain.intake import Intake
 from chain.ledger import Tip
 from chain.message import (
     Accusation,
@@ -56,15 +56,11 @@ from chain.message import (
     PullSlot,
     Refusal,
     RoundChange,
-    Signed,
     SlotMessage,
     unpack,
-    weight,
 )
 from chain.ordering import Commit
 from chain.records import (
-    Dequeue,
-    Enqueue,
     Forget,
     Journal,
     KeepBlock,
@@ -75,9 +71,6 @@ from chain.records import (
 )
 from chain.resync import LANE_JOURNAL, restore_lanes
 from chain.state import State
-
-PULL_ANSWER = 256 * 1024
-FINALS_PER_LINK = 256
 
 
 class Replica:
@@ -108,8 +101,7 @@ class Replica:
         restore_lanes(self.state.broadcast, snapshot.slots, snapshot.journal)
         self.state.ordering.restore(snapshot.journal)
         self.out = self.state.out
-        self.queue: list[Body] = list(snapshot.queue)
-        """What we said and have not put into a slot yet."""
+        self._backlog = Backlog(snapshot.queue, out=self.out)
         self.desk = Desk(rule=rule, verify=verify, out=self.out, me=identity, court=self.state.court)
         self.desk.recall(self.state.tip.ballot)
         self.desk.accuse(tip=self.tip)
@@ -118,10 +110,9 @@ class Replica:
             self.history = History(snapshot.history, base=snapshot.base, verify=verify, out=self.out)
         self._fetch = Fetch(self.out)
         self._greeting = Greeting(self.state, fetch=self._fetch, history=self.history)
-        self._unsaved: set[bytes] = set()
         self._timer: float | None = None
-        self._early = Early()
-        self._finals_served: dict[MemberId, int] = {}
+        self._intake = Intake(self.state, greeting=self._greeting, fetch=self._fetch, history=self.history)
+        self._answers = Answers(self.state, greeting=self._greeting)
         self._comeback = Comeback(self.state)
 
     # What others may ask
@@ -177,12 +168,17 @@ class Replica:
     @property
     def unordered(self) -> bool:
         """Whether anything is said, held or voted on and not final yet."""
-        return bool(self.queue) or self.state.broadcast.anything_unordered()
+        return bool(self._backlog) or self.state.broadcast.anything_unordered()
+
+    @property
+    def queue(self) -> tuple[Body, ...]:
+        """What we said and have not put into a slot yet, oldest first."""
+        return tuple(self._backlog.bodies)
 
     def own_unordered(self) -> tuple[Body, ...]:
         """Our own messages that are not final, oldest first."""
         bodies = (*self.state.own_in_slots(), *self.queue)
-        return tuple({body.data[:UUID_SIZE]: body for body in bodies}.values())
+        return tuple({uuid_of(body): body for body in bodies}.values())
 
     # One tick
 
@@ -197,10 +193,7 @@ class Replica:
         deadline = min((at for at in (self._settle(), exchange_again) if at is not None), default=None)
         if self._greeting.level:
             self._comeback.ask()
-        for body in self.queue:
-            if body.data[:16] in self._unsaved:
-                self.out.keep(Enqueue(body))
-        self._unsaved.clear()
+        self._backlog.save()
         effects = self.out.flush()
         if deadline != self._timer or (deadline is not None and deadline <= now):
             self._timer = deadline
@@ -222,9 +215,7 @@ class Replica:
             case Arrived(peer, data):
                 self._arrived(peer, data)
             case Say(body):
-                self.queue.append(body)
-                self._unsaved.add(body.data[:16])
-                self.out.tell(Pending(body.data[:16]))
+                self._backlog.say(body)
             case Want(motion):
                 self.desk.want(motion, tip=self.tip)
             case Unwant(member):
@@ -236,8 +227,8 @@ class Replica:
 
     def _link_down(self, peer: MemberId) -> None:
         self._comeback.link_lost(peer)
-        self._early.forget(peer)
-        self._finals_served.pop(peer, None)
+        self._intake.link_lost(peer)
+        self._answers.link_lost(peer)
         self.desk.link_lost(peer)
         self._greeting.link_down(peer)
 
@@ -265,22 +256,10 @@ class Replica:
     def _append(self) -> bool:
         """Put what is queued into one slot of ours, if one fits."""
         broadcast = self.state.broadcast
-        if not broadcast.may_append() or not (self.queue or self.desk.has_control):
+        if not broadcast.may_append() or not (self._backlog or self.desk.has_control):
             return False
-        bodies: list[Body] = []
-        size = 0
-        while self.queue and len(bodies) < SLOT_BODIES:
-            size += len(self.queue[0].data)
-            if size > SLOT_BODY_BYTES:
-                break
-            bodies.append(self.queue.pop(0))
-        for uuid in (body.data[:16] for body in bodies):
-            if uuid in self._unsaved:
-                self._unsaved.discard(uuid)
-            else:
-                self.out.keep(Dequeue(uuid))
-        control = self.desk.take_control()
-        broadcast.append(tuple(bodies), control, claimed_time=self.state.clock_ms)
+        bodies, control = self._backlog.take(), self.desk.take_control()
+        broadcast.append(bodies, control, claimed_time=self.state.clock_ms)
         return True
 
     # Heights and epochs
@@ -290,8 +269,8 @@ class Replica:
         # Who gave up on a round may be shown too few precommits, and its timer does not run again.
         for peer in state.ordering.may_miss():
             self.out.to(peer, Committed(block, commit.certificate))
-        self._drop_ordered(state.own_ordered(block.cut))
-        grounds = state.ordering.grounds() if commit.certificate.round > 0 else ()
+        self._backlog.drop(state.own_ordered(block.cut))
+        grounds = state.ordering.objections.grounds() if commit.certificate.round > 0 else ()
         before, state.tip = state.tip, after
         state.last = Committed(block, commit.certificate, grounds)
         if grounds:
@@ -307,7 +286,9 @@ class Replica:
             state.begin_height()
         else:
             self._switch(commit, before)
-        self._replay_early()
+        for peer, message in self._intake.due():
+            if peer in self.linked:
+                self._on_message(peer, message)
 
     def _read_undelivered(self, cut: tuple[Head, ...], before: Tip) -> None:
         """Whoever catches up gets slots ordered before they are delivered; motions in them count as well."""
@@ -320,12 +301,6 @@ class Replica:
     def _read(self, kept: KeepSlot, *, tip: Tip) -> None:
         state = self.state
         self.desk.on_delivered(kept.id, kept.slot, tip=tip, now=state.now, clock_ms=state.clock_ms)
-
-    def _drop_ordered(self, uuids: set[bytes]) -> None:
-        """A disk that went back in time may have us queue what we said long ago; it is not said twice."""
-        for body in [body for body in self.queue if body.data[:UUID_SIZE] in uuids]:
-            self.queue.remove(body)
-            self.out.keep(Dequeue(body.data[:UUID_SIZE]))
 
     def _read_accusations(self, slot: Slot) -> None:
         """Evidence in a delivered slot convicts; what does not hold says nothing."""
@@ -351,11 +326,7 @@ class Replica:
         """A new epoch: lanes start anew, own slots that were not ordered go back into the queue."""
         state = self.state
         state.broadcast.advance(commit.extension.block.cut)
-        void = state.own_in_slots()
-        again = {body.data[:UUID_SIZE] for body in void}
-        self.queue = [*void, *(body for body in self.queue if body.data[:UUID_SIZE] not in again)]
-        for body in void:
-            self.out.keep(Enqueue(body, front=True))
+        self._backlog.take_back(state.own_in_slots())
         for prefix in ("vote:", "polka", *LANE_JOURNAL):
             self.out.keep(Forget(prefix))
         block, certificate = commit.extension.block, commit.certificate
@@ -435,27 +406,31 @@ class Replica:
             case Hello():
                 self._greeting.on_hello(peer, message)
             case SlotMessage():
-                self._on_slot(peer, message)
+                self._intake.on_slot(peer, message)
+                self._commit_what_is_whole()
             case Committed():
                 self._on_committed(peer, message)
             case JoinRequest():
                 self._on_join_request(peer, message)
-            case PullFinals(epoch):
-                served = self._finals_served.get(peer, 0)
-                if served < FINALS_PER_LINK and epoch <= self.tip.epoch:
-                    self._finals_served[peer] = served + 1
-                    self.out.tell(ServeFinals(peer, epoch))
+            case PullSlot() | PullBlock() | PullRange() | PullFinals():
+                self._answers.give(peer, message)
             case Refusal() | Finals():
                 pass  # for those who are not members yet
             case Ack() | Prevote() | Precommit() | RoundChange() | Propose():
-                self._on_signed(peer, message)
-            case PullSlot() | PullBlock() | PullRange() | BlockMessage() | Accusation():
+                self._intake.on_signed(peer, message)
+            case BlockMessage() | Accusation():
                 if peer in self.out.members:
-                    self._on_members_only(peer, message)
-                elif peer in self.state.departed:
-                    self._on_departed(peer, message)
-                elif not self._greeting.is_ahead(peer):  # who is may be a member by now
+                    self._on_members_word(peer, message)
+                elif not (peer in self.state.departed or self._greeting.is_ahead(peer)):
                     self.out.fault(peer, FaultKind.STRANGER, type(message).__name__)
+            case _:
+                assert_never(message)
+
+    def _on_members_word(self, peer: MemberId, message: BlockMessage | Accusation) -> None:
+        if isinstance(message, BlockMessage):
+            self.state.ordering.on_block(message)
+        else:
+            self._on_accusation(peer, message.evidence)
 
     def _on_join_request(self, peer: MemberId, message: JoinRequest) -> None:
         state, tip = self.state, self.tip
@@ -469,119 +444,7 @@ class Replica:
         else:
             self.desk.on_request(message, peer=peer, tip=tip, clock_ms=state.clock_ms)
 
-    def _on_departed(
-        self, peer: MemberId, message: PullSlot | PullBlock | PullRange | BlockMessage | Accusation
-    ) -> None:
-        """Somebody that is no member any more, and may not know it, gets what it was a member for."""
-        match message:
-            case PullRange(height):
-                last = self.state.departed[peer].height
-                if 1 <= height <= last:
-                    self.out.tell(Serve(peer, height, last))
-            case PullSlot() | PullBlock():
-                self._greeting.where_i_am(peer)
-            case BlockMessage() | Accusation():
-                pass
-
-    def _on_members_only(
-        self, peer: MemberId, message: PullSlot | PullBlock | PullRange | BlockMessage | Accusation
-    ) -> None:
-        ordering = self.state.ordering
-        match message:
-            case PullSlot():
-                self._on_pull_slot(peer, message)
-            case PullBlock(height, block_id):
-                if height != ordering.height:
-                    self._greeting.where_i_am(peer)
-                elif (answer := ordering.block_message(block_id)) is not None:
-                    self.out.to(peer, answer)
-            case PullRange(height):
-                if 1 <= height <= self.tip.height:
-                    self.out.tell(Serve(peer, height))
-            case BlockMessage():
-                ordering.on_block(message)
-            case Accusation(evidence=evidence):
-                # Evidence of an epoch we have not reached shows nothing yet; it comes again with a HELLO.
-                if not self.state.court.is_known(evidence) and self.state.judge(evidence) is None:
-                    self.out.fault(peer, FaultKind.LYING, "evidence that shows nothing")
-
-    def _on_pull_slot(self, peer: MemberId, pull: PullSlot) -> None:
-        broadcast = self.state.broadcast
-        if pull.epoch > self.tip.epoch or pull.lane >= self.tip.committee.n:
-            return
-        if pull.epoch < self.tip.epoch or pull.head.seq <= broadcast.lanes[pull.lane].base.seq:
-            self._greeting.where_i_am(peer)
-            return
-        # The end of the branch: what is left out below is named by it, and so pulled next.
-        answer: list[SlotMessage] = []
-        size = 0
-        for kept in reversed(broadcast.branch(pull.lane, have=pull.have, head=pull.head)):
-            answer.append(SlotMessage(kept.slot, kept.bodies))
-            size += weight(answer[-1])
-            if size > PULL_ANSWER:
-                break
-        for message in reversed(answer):
-            self.out.to(peer, message)
-
-    def _on_slot(self, peer: MemberId, message: SlotMessage) -> None:
-        slot, state = message.slot, self.state
-        if slot.epoch > self.tip.epoch:
-            self._keep_early(peer, message, epoch=slot.epoch, height=0)
-            return
-        if self.history is not None:
-            self.history.on_slot(message, peer=peer, now=state.now)
-        if slot.epoch < self.tip.epoch:
-            return
-        if slot.lane == state.me and not self._greeting.check_own_slot(message, peer=peer):
-            return
-        awaited = state.ordering.awaits(slot)
-        if state.broadcast.on_slot(message, peer=peer, awaited=awaited):
-            if awaited:
-                self._fetch.heard(peer, weight(message), now=state.now)
-            self._relay(message, slot.lane, source=peer)
-        self._commit_what_is_whole()
-
-    def _on_signed(self, peer: MemberId, message: Signed) -> None:
-        state, tip = self.state, self.tip
-        height = tip.height + 1 if isinstance(message, Ack) else message.height
-        if message.epoch > tip.epoch or height > tip.height + 1:
-            at = 0 if isinstance(message, Ack) else message.height
-            self._keep_early(peer, message, epoch=message.epoch, height=at)
-            return
-        if message.epoch < tip.epoch or height <= tip.height:
-            if isinstance(message, Propose | RoundChange) or message.epoch < tip.epoch:
-                self._greeting.where_i_am(peer)
-            return
-        if peer not in self.out.members:
-            self.out.fault(peer, FaultKind.STRANGER, type(message).__name__)
-            return
-        if message.signer == state.me:
-            self._greeting.check_own(message)
-            return
-        if isinstance(message, Ack):
-            news = state.broadcast.on_ack(message, peer=peer)
-        else:
-            news = state.ordering.on_vote(message, peer=peer, now=state.now)
-        if news:
-            self._relay(message, message.signer, source=peer)
-
-    def _keep_early(self, peer: MemberId, message: Message, *, epoch: int, height: int) -> None:
-        """Of a later height or epoch: its sender is ahead of us; looked at again once we are there."""
-        is_member = peer in self.out.members
-        self._early.keep(peer, message, epoch=epoch, height=height, is_member=is_member)
-        # An epoch does not end while we are at work in it: the sender may have to show us how it ended.
-        if epoch > self.tip.epoch:
-            self._greeting.ask_where(peer)
-
-    def _replay_early(self) -> None:
-        for peer, message in self._early.take_due(epoch=self.tip.epoch, height=self.tip.height + 1):
-            if peer in self.linked:
-                self._on_message(peer, message)
-
-    def _relay(self, message: Message, signer: int, *, source: MemberId) -> None:
-        """Forward to linked members that are not linked to the signer themselves."""
-        author = self.state.epoch.identity(signer)
-        for peer in sorted(self.out.members - {author, source}):
-            listed = self.state.lists.get(peer)
-            if listed is not None and author not in listed:
-                self.out.to(peer, message)
+    def _on_accusation(self, peer: MemberId, evidence: bytes) -> None:
+        """Evidence of an epoch we have not reached shows nothing yet; it comes again with a HELLO."""
+        if not self.state.court.is_known(evidence) and self.state.judge(evidence) is None:
+            self.out.fault(peer, FaultKind.LYING, "evidence that shows nothing")

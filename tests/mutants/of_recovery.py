@@ -3,6 +3,7 @@
 from tests.mutants.mutation import Edit, Mutant
 
 REPLICA = "chain/replica.py"
+INTAKE, BACKLOG, ANSWERS = "chain/intake.py", "chain/backlog.py", "chain/answers.py"
 GREETING = "chain/greeting.py"
 STATE = "chain/state.py"
 RESYNC = "chain/resync.py"
@@ -22,7 +23,7 @@ MUTANTS = (
         "What is valid and new is forwarded to linked members that are not linked to its signer.",
         (
             Edit(
-                REPLICA,
+                INTAKE,
                 "            if listed is not None and author not in listed:",
                 "            if False:",
             ),
@@ -185,8 +186,8 @@ MUTANTS = (
         "What a user was told is pending is on disk.",
         (
             Edit(
-                REPLICA,
-                "                self.out.keep(Enqueue(body))\n        self._unsaved",
+                BACKLOG,
+                "                self._out.keep(Enqueue(body))\n        self._unsaved",
                 "                pass\n        self._unsaved",
             ),
         ),
@@ -198,8 +199,8 @@ MUTANTS = (
         (
             Edit(
                 REPLICA,
-                "            self._switch(commit, before)\n        self._replay_early()\n",
-                "            self._switch(commit, before)\n",
+                "        for peer, message in self._intake.due():\n",
+                "        for peer, message in self._intake.due()[:0]:\n",
             ),
         ),
         (SCHEDULES + "test_a_vote_for_the_next_height_counts_once_that_height_is_reached",),
@@ -209,7 +210,9 @@ MUTANTS = (
         "Own slots above the cut that ended an epoch go back into the queue, every one.",
         (
             Edit(
-                REPLICA, "        void = state.own_in_slots()\n", "        void = state.own_in_slots()[1:]\n"
+                REPLICA,
+                "self._backlog.take_back(state.own_in_slots())",
+                "self._backlog.take_back(state.own_in_slots()[1:])",
             ),
         ),
         ("simulation/test_growth.py::test_what_is_said_while_a_room_grows_is_ordered_once",),
@@ -225,8 +228,8 @@ MUTANTS = (
         "Void slots are queued in the transaction that ends their epoch.",
         (
             Edit(
-                REPLICA,
-                "            self.out.keep(Enqueue(body, front=True))\n",
+                BACKLOG,
+                "            self._out.keep(Enqueue(body, front=True))\n",
                 "            del body\n",
             ),
         ),
@@ -237,7 +240,7 @@ MUTANTS = (
         "A vote or ack of an earlier epoch counts for nothing.",
         (
             Edit(
-                REPLICA,
+                INTAKE,
                 "if message.epoch < tip.epoch or height <= tip.height:",
                 "if height <= tip.height:",
             ),
@@ -249,8 +252,8 @@ MUTANTS = (
         "A slot of an earlier epoch is dropped.",
         (
             Edit(
-                REPLICA,
-                "        if slot.epoch < self.tip.epoch:\n            return\n"
+                INTAKE,
+                "        if slot.epoch < state.tip.epoch:\n            return\n"
                 "        if slot.lane == state.me",
                 "        if slot.lane == state.me",
             ),
@@ -292,11 +295,11 @@ MUTANTS = (
                 "        if gone is None and gone:\n            state.out.to(",
             ),
             Edit(
-                REPLICA,
-                "self.out.tell(Serve(peer, height, last))",
-                "self.out.tell(Serve(peer, height, last + 10**6))",
+                ANSWERS,
+                "self._state.out.tell(Serve(peer, height, last))",
+                "self._state.out.tell(Serve(peer, height, last + 10**6))",
             ),
-            Edit(REPLICA, "if 1 <= height <= last:", "if height >= last - last:"),
+            Edit(ANSWERS, "if 1 <= height <= last:", "if height >= last - last:"),
         ),
         (
             "simulation/test_membership_removal.py::"

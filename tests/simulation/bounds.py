@@ -32,7 +32,7 @@ class Gauge:
         n = replica.tip.committee.n
         self._broadcast(replica.state.broadcast, n)
         self._ordering(replica.state.ordering, n)
-        for peer, kept in replica._early._kept.items():
+        for peer, kept in replica._intake._early._kept.items():
             limit = BYTES_PER_MEMBER if peer in replica.out.members else BYTES_PER_STRANGER
             self._hold(
                 "early bytes", sum(weight(message) for *_, message in kept), max(limit, BYTES_PER_MEMBER)

@@ -128,7 +128,7 @@ def test_a_queue_from_an_old_disk_is_not_said_again() -> None:
     world.start(node)  # it signs nothing before the others confirm its journal, so this stays in the queue
     waiting = [world.say(node), world.say(node)]
     world.run()
-    copy = tuple(node.running.queue)
+    copy = node.running.queue
     assert [body.data[:16] for body in copy] == waiting
     world.may_link = lambda one, other: True
     world.relink()
