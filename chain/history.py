@@ -3,6 +3,8 @@
 A newcomer votes from the final block that admitted it; this fills in what lies before.
 """
 
+from collections import Counter
+
 from chain.block import Head, Slot, certificate_holds
 from chain.crypto import Verifier
 from chain.effects import FaultKind, HistoryGrew
@@ -27,6 +29,9 @@ class History:
         """Who has the past, and whom we asked for it."""
         self._current: Committed | None = None
         self._slots: dict[SlotId, KeepSlot] = {}
+        self._brought: dict[tuple[MemberId, int, int], SlotId] = {}
+        """The last slot that each peer brought for each place: its owner may sign any number of them."""
+        self._bringers: Counter[SlotId] = Counter()
 
     @property
     def complete(self) -> bool:
@@ -61,8 +66,9 @@ class History:
             self._out.fault(peer, FaultKind.LYING, f"history: block {block.height} does not hold")
             self.fetch.failed(peer, now=now)
             return
+        if self._current is None or self._current.block != block:
+            self._slots, self._brought, self._bringers = {}, {}, Counter()
         self._current = message
-        self._slots = {}
         self._finish(peer, now)
 
     def on_slot(self, message: SlotMessage, *, peer: MemberId, now: float) -> None:
@@ -81,10 +87,24 @@ class History:
             self._out.fault(peer, FaultKind.WRONG_SIGNATURE, "a slot of the past")
             return
         slot_id = slot.id(self.tip.room)
+        former = self._brought.get((peer, slot.lane, slot.seq))
+        if former == slot_id:
+            return
+        self._brought[peer, slot.lane, slot.seq] = slot_id
+        self._bringers[slot_id] += 1
+        if former is not None:
+            self._let_go(former)
         if slot_id not in self._slots:
-            self.fetch.heard(peer, weight(message), now=now)
+            if former is None:
+                self.fetch.heard(peer, weight(message), now=now)
             self._slots[slot_id] = KeepSlot(slot_id, slot, message.bodies)
             self._finish(peer, now)
+
+    def _let_go(self, slot_id: SlotId) -> None:
+        """A peer brought another slot in this one's place."""
+        self._bringers[slot_id] -= 1
+        if not self._bringers[slot_id]:
+            del self._bringers[slot_id], self._slots[slot_id]
 
     def _finish(self, peer: MemberId, now: float) -> None:
         current = self._current

@@ -3,15 +3,19 @@
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from chain.block import Body, Head, Slot
 from chain.crypto import ed25519_verify
 from chain.early import Early
-from chain.effects import Arrived, Send
+from chain.effects import Arrived, Fault, Send
+from chain.history import History
 from chain.ids import MemberId
 from chain.joiner import Joiner
+from chain.ledger import genesis_tip
 from chain.message import (
     UNSIGNED,
+    Committed,
     Finals,
     Hello,
     Message,
@@ -22,10 +26,15 @@ from chain.message import (
     pack,
     signed,
 )
+from chain.outbox import Outbox
+from chain.records import KeepBlock, KeepSlot
 from tests.fuzz.chain_borders import messages, room
+from tests.simulation.keys import HASHED
 from tests.simulation.liars import place_of, room_with_liar
+from tests.simulation.room import make_room
 
 MEBIBYTE = 1024 * 1024
+PAST = make_room(3, HASHED)
 ANN, BOB = MemberId(b"a" * 32), MemberId(b"b" * 32)
 
 
@@ -89,6 +98,48 @@ def test_a_walk_of_more_epochs_than_a_room_can_have_is_made_up(monkeypatch: pyte
     monkeypatch.setattr("chain.joiner.MAX_EPOCHS", 1)
     (data,) = pack([walk])
     assert newcomer().receive(data).fault == "no room has so many epochs: somebody makes them up"
+
+
+def true_slot() -> SlotMessage:
+    kept = next(record for record in PAST.records if isinstance(record, KeepSlot))
+    return SlotMessage(kept.slot, kept.bodies)
+
+
+def of_the_past(number: int) -> SlotMessage:
+    """What the founder, who lies, could sign besides what it said in the first block."""
+    founder = next(seat for seat in PAST.seats if seat.id == PAST.genesis.founder)
+    forged = replace(true_slot().slot, claimed_time=number, control=(), commitments=())
+    return SlotMessage(signed(forged, room=PAST.id, key=founder.vote), ())
+
+
+def first_block() -> Committed:
+    record = next(record for record in PAST.records if isinstance(record, KeepBlock))
+    return Committed(record.block, record.certificate)
+
+
+def test_of_what_a_peer_shows_of_the_past_one_slot_is_held_for_each_place() -> None:
+    """One that lied in that epoch can sign them without end, and whoever waits for the right one waits."""
+    out = Outbox()
+    history = History(genesis_tip(PAST.genesis), base=PAST.tip, verify=HASHED.verify, out=out)
+    history.on_committed(first_block(), peer=ANN, now=0.0)
+    history.on_slot(of_the_past(1), peer=BOB, now=0.0)
+    for number in range(1000):
+        history.on_slot(of_the_past(number), peer=ANN, now=0.0)
+    assert set(history._slots) == {of_the_past(number).slot.id(PAST.id) for number in (1, 999)}
+    history.on_slot(true_slot(), peer=ANN, now=0.0)
+    assert history.tip.height == 1
+    assert not any(isinstance(effect, Fault) for effect in out.flush())
+
+
+def test_who_repeats_a_block_of_the_past_does_not_make_us_forget_what_others_brought_of_it() -> None:
+    out = Outbox()
+    history = History(genesis_tip(PAST.genesis), base=PAST.tip, verify=HASHED.verify, out=out)
+    history.on_committed(first_block(), peer=BOB, now=0.0)
+    history.on_slot(of_the_past(1), peer=BOB, now=0.0)
+    history.on_committed(first_block(), peer=ANN, now=0.0)
+    assert len(history._slots) == 1
+    history.on_slot(true_slot(), peer=ANN, now=0.0)
+    assert history.tip.height == 1
 
 
 def vote(height: int, *, epoch: int = 3, round_: int = 0) -> RoundChange:
