@@ -4,6 +4,7 @@ One thread, one selector: a driver that starts processes by fork must have no ot
 """
 
 import faulthandler
+import gc
 import json
 import os
 import random
@@ -225,3 +226,4 @@ def _become(arguments: tuple[str, ...], *, death: deadly.Death | None, witness: 
 
 WARM: Final = (console.messages, console.questions, console.rooms, console.shell, console.verify, node.webrtc)
 node.webrtc._aiortc()
+gc.freeze()  # what is imported is shared by all children, and not looked at by any

@@ -31,7 +31,7 @@ from tests.crash import alone, damage, full, together
 from tests.crash.hatch import Hatch
 from tests.crash.promises import Tally
 
-_FIRST_TURNS: Final = {"alone": 36, "together": 8, "disks": 25}
+_FIRST_TURNS: Final = {"alone": 54, "together": 8, "disks": 25}
 """So much is done however slow the machine is: something of everything that the last line counts."""
 _NIGHT: Final = 1800.0
 _PROGRESS: Final = 20.0
@@ -90,17 +90,17 @@ def main() -> int:
     finally:
         if given.keep is None:
             shutil.rmtree(place, ignore_errors=True)
-    for failure in failures:
-        print(failure, file=sys.stderr)
     kills = tally.kills.total()
     counts = {"kills": kills, **tally.kills, **tally.steps, **tally.checked, "processes": started}
     seconds = time.monotonic() - began
     print("crash", *(f"{name}={count}" for name, count in counts.items()), f"seconds={seconds:.0f}")
     lacking = [name for name in ("commit", "mark", "file") if not tally.steps[name]]
     lacking += [name for name in CHECKED if not tally.checked[name]]
-    if kills < given.at_least or lacking:
-        print(f"too little was done: {kills} kills, and no {' or '.join(lacking) or 'lack'}", file=sys.stderr)
-        return 1
+    if kills < given.at_least:
+        failures.append(f"only {kills} of {given.at_least} kills: is the machine busy?")
+    failures += [f"nothing was counted as {name}" for name in lacking]
+    for failure in failures:
+        print(failure, file=sys.stderr)
     return 1 if failures else 0
 
 
