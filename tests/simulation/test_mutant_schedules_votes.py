@@ -208,11 +208,13 @@ def test_a_cut_with_the_branch_of_a_fork_that_a_member_did_not_ack_gets_no_vote_
 
 
 def test_a_block_that_a_peer_calls_committed_needs_a_quorums_signatures() -> None:
-    """Two signatures of four, one of them given by somebody who was asked for a vote and told a lie."""
+    """Two of four sign at first, one of them given by somebody who was asked for a vote and told a lie."""
     world, liar, (victim, *others) = room_with_liar(leads=True)
     liar.withhold = silent
     slot = slot_of(world, liar, 1)
     proposal = proposal_of(world, liar, block_of(world, liar, slot))
+    for node in others:
+        tell(world, node, liar, slot)
     by_two = certificate_by(world, proposal, liar, others[0])
     tell(world, victim, liar, slot, Committed(proposal.block, by_two))
     assert heights_above(world, [victim]) == [0]
