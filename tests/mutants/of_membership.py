@@ -303,9 +303,9 @@ MUTANTS = (
         "Of a stranger no vote is taken, whoever signed it.",
         (
             Edit(
-                "chain/replica.py",
-                "        if peer not in self.out.members:\n"
-                "            self.out.fault(peer, FaultKind.STRANGER, type(message).__name__)\n"
+                "chain/intake.py",
+                "        if peer not in state.out.members:\n"
+                "            state.out.fault(peer, FaultKind.STRANGER, type(message).__name__)\n"
                 "            return\n",
                 "",
             ),
