@@ -192,13 +192,7 @@ class Greeting:
                 state.confirmed.add(peer)
                 state.reconsider_signing()
         messages: list[Message] = [
-            *what_peer_lacks(
-                state.broadcast,
-                place,
-                linked=linked,
-                has_of_mine=has_of_mine,
-                has_its_own=hello.mine is not None,
-            ),
+            *what_peer_lacks(state.broadcast, place, linked=linked, has_of_mine=has_of_mine),
             *state.ordering.votes_for_peer(but=linked | {peer}),
         ]
         if hello.mine is not None:

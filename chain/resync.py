@@ -28,11 +28,11 @@ def standing_of(broadcast: Broadcast, place: int, *, rounds: Rounds) -> Standing
 
 
 def what_peer_lacks(
-    broadcast: Broadcast, peer: int, *, linked: frozenset[MemberId], has_of_mine: int, has_its_own: bool
+    broadcast: Broadcast, peer: int, *, linked: frozenset[MemberId], has_of_mine: int
 ) -> Iterator[Message]:
     """Our slots and acks, those of members the peer is not linked to, and whatever lies on frozen lanes.
 
-    A peer that lost its own lane with its journal is given that as well: what it had said is not lost.
+    Who lost its own lane learns of it by the acks, and asks for it.
     """
     me = broadcast.epoch.me
     for lane in broadcast.lanes:
@@ -40,7 +40,7 @@ def what_peer_lacks(
         if lane.frozen is not None:
             yield Accusation(lane.frozen)
             yield from broadcast.certified_slots(lane)
-        elif lane.place == me or (owner not in linked and (lane.place != peer or not has_its_own)):
+        elif lane.place == me or (lane.place != peer and owner not in linked):
             have = has_of_mine if lane.place == me else lane.base.seq
             for kept in broadcast.branch(lane.place, have=have, head=lane.head):
                 yield SlotMessage(kept.slot, kept.bodies)

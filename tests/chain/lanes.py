@@ -122,7 +122,7 @@ class Lanes:
         for a, b in ((one, other), (other, one)):
             peer = self.peers[a]
             linked = frozenset(self.peers[b].epoch.out.members | liars)
-            for message in what_peer_lacks(peer.broadcast, b, linked=linked, has_of_mine=0, has_its_own=True):
+            for message in what_peer_lacks(peer.broadcast, b, linked=linked, has_of_mine=0):
                 peer.epoch.out.to(self.people[b].id, message)
 
     def run(self, *, withhold: Callable[[Message], bool] = lambda _: False) -> list[Message]:

@@ -13,6 +13,7 @@ from tests.simulation.change import (
     chatter,
     check_room,
     come_back,
+    leave,
     lose_disk,
     new_key,
     others,
@@ -240,6 +241,36 @@ def test_people_are_told_that_it_is_a_member_that_asks_and_by_what_key() -> None
     assert [asks.approvals for asks in later] == [frozenset({one.id})] * 2
     assert node.running.coming_back
     assert top(world).tip.epoch == world.room.tip.epoch
+
+
+def test_people_are_asked_again_in_the_next_epoch() -> None:
+    """What they heard and did not answer is not forgotten because somebody else left."""
+    world = a_room(5)
+    asked: list[str] = []
+    world.on_asks = lambda node, asks: asked.append(node.name)
+    node, gone = world.nodes[2:4]
+    come_back(world, node)
+    world.run()
+    assert sorted(asked) == [other.name for other in others(world, node)]
+    asked.clear()
+    leave(world, gone)
+    world.run()
+    assert sorted(asked) == [other.name for other in others(world, node)]
+
+
+def test_a_key_that_signed_nothing_waits_for_nobody_to_confirm_it() -> None:
+    world = trusting(4, rule=AdmissionRule.AUTO)
+    node = world.nodes[1]
+    world.crash(node)
+    world.start(node)
+    assert node.running.recovering
+    come_back(world, node)
+    world.run(until=world.calendar.now)
+    assert not node.running.recovering
+    world.relink()
+    world.run()
+    assert node.running.signing
+    check_room(world)
 
 
 def test_a_key_that_is_not_the_committees_observes() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from chain.control import AdmissionRule, Admit, Remove
 from chain.effects import Want
-from chain.message import Committed, Finals, SlotMessage, unpack
+from chain.message import Committed, Finals, Hello, Precommit, SlotMessage, unpack
 from tests.simulation.change import (
     a_room,
     chatter,
@@ -18,6 +18,7 @@ from tests.simulation.change import (
     remove,
     top,
 )
+from tests.simulation.liars import losing
 from tests.simulation.machine import Node
 from tests.simulation.network import Latency, fixed, heavy_tailed, uniform
 from tests.simulation.newcomer import Door
@@ -82,6 +83,7 @@ def test_who_was_away_when_it_was_removed_is_shown_the_block_that_did_it_and_not
         assert not isinstance(message, Committed) or message.block.height <= final.height
         assert not isinstance(message, SlotMessage) or message.slot.epoch < final.epoch
         assert not isinstance(message, Finals)
+        assert not isinstance(message, Hello) or message.height <= final.height
     check_room(world)
 
 
@@ -98,6 +100,17 @@ def test_who_is_linked_when_it_is_removed_knows_at_once_and_asks_for_nothing_mor
     assert world.envelopes == envelopes, "what it says now stays with it"
     talk(world, *members(world))
     assert gone.running.tip.height == height < top(world).tip.height
+    check_room(world)
+
+
+def test_who_is_removed_needs_no_votes_to_learn_of_it() -> None:
+    """The others stop talking to it as to a member the moment they have the block."""
+    world = a_room(5)
+    gone = world.nodes[2]
+    gone.filter = losing(lambda message: isinstance(message, Precommit))
+    remove(world, gone)
+    world.run()
+    assert gone.running.removed
     check_room(world)
 
 
