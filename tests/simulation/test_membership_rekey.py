@@ -97,15 +97,18 @@ def test_what_was_in_slots_of_the_old_key_is_ordered_once_under_the_new_one(
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_what_others_hold_of_a_lost_disk_comes_back_to_its_author(rule: AdmissionRule) -> None:
-    """Its last slot reached one member only, too few to order it."""
+@pytest.mark.parametrize("queued", [False, True])
+def test_what_others_hold_of_a_lost_disk_comes_back_to_its_author(rule: AdmissionRule, queued: bool) -> None:
+    """Its last slot reached one member only, too few to order it; of the disk a queue may have been saved."""
     world = trusting(5, rule=rule)
     node, witness = world.nodes[0], world.nodes[3]
     world.may_link = lambda one, other: {one, other} == {node, witness}
     world.relink()
     uuid = world.say(node)
     world.run()
+    saved = node.running.own_unordered() if queued else ()
     lose_disk(world, node)
+    node.store.apply([Enqueue(body) for body in saved])
     come_back(world, node)
     world.run()
     assert node.running.tip == witness.running.tip
@@ -332,3 +335,23 @@ def test_a_room_that_lost_a_member_for_good_goes_on_as_another_that_names_its_la
         assert node.store.height_of(cited.block) is None
     other = make_room(n, HASHED, AdmissionRule.AUTO, Parent(tip.room, BlockId(bytes(32))))
     assert other.id != new.room.id
+
+
+def test_a_founder_back_at_the_beginning_is_not_sure_of_its_key_because_it_was_alone_there() -> None:
+    """In epoch 0 there is nobody to ask; in the epochs that follow there is."""
+    world = a_room(4)
+    founder = next(node for node in world.nodes if node.id == world.room.genesis.founder)
+    first, second = others(world, founder)[:2]
+    lose_disk(world, founder)
+    world.may_link = lambda one, other: {one, other} == {founder, first}
+    world.start(founder)
+    assert founder.running.signing
+    world.relink()
+    world.run()
+    assert founder.running.tip == first.running.tip
+    assert founder.running.recovering
+    assert not founder.running.signing
+    world.may_link = lambda one, other: second not in (one, other) or founder in (one, other)
+    world.relink()
+    world.run()
+    assert founder.running.signing
