@@ -121,6 +121,32 @@ def test_what_others_hold_of_a_lost_disk_comes_back_to_its_author(rule: Admissio
     check_room(world)
 
 
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_slot_that_its_author_got_back_is_in_the_record_once(queued: bool) -> None:
+    """Who held it is away again when the new key comes into force; a queue may have been saved beside it."""
+    world = trusting(7, rule=AdmissionRule.AUTO)
+    node, witness = world.nodes[0], world.nodes[3]
+    world.may_link = lambda one, other: {one, other} == {node, witness}
+    world.relink()
+    uuid = world.say(node)
+    world.run()
+    saved = node.running.own_unordered() if queued else ()
+    lose_disk(world, node)
+    node.store.apply([Enqueue(body) for body in saved])
+    come_back(world, node)
+    world.run()
+    world.may_link = lambda one, other: witness not in (one, other)
+    world.relink()
+    world.run()
+    assert vote_key_of(world, node) == node.key.public
+    assert uuid is not None
+    assert world.properties.spoken[uuid].ordered == 1
+    world.may_link = lambda one, other: True
+    world.relink()
+    world.run()
+    check_room(world)
+
+
 def test_a_queue_from_an_old_disk_is_not_said_again() -> None:
     """The copy was made while something waited; it was ordered since, and the record shows that."""
     world = trusting(4, rule=AdmissionRule.AUTO)
