@@ -67,7 +67,7 @@ MUTANTS = (
         (
             Edit(
                 RESYNC,
-                "elif lane.place == me or (owner not in linked and (lane.place != peer or not has_its_own)):",
+                "elif lane.place == me or (lane.place != peer and owner not in linked):",
                 "elif lane.place != me and owner not in linked:",
             ),
         ),
