@@ -148,6 +148,8 @@ def parse_reference(text: str) -> tuple[RoomId, Anchor | None]:
     anchor = None
     if rest:
         height, block = rest
+        if not (height.isascii() and height.isdigit()):
+            raise ValueError("a height is a number")  # one below 0 would be on every way
         anchor = Anchor(int(height), BlockId(_hash(block)))
     return RoomId(_hash(room)), anchor
 

@@ -38,6 +38,8 @@ from chain.message import (
     signed,
 )
 from chain.records import KeepBlock
+from node.errors import Exit
+from node.verdict import judge
 from tests.chain.drawing import Room, grown_room, seed
 from tests.fuzz.decoder import Decoder, Feed, Refused, same
 from tests.fuzz.forms import JSON, MESSAGEPACK, TEXT, Form
@@ -160,6 +162,20 @@ def _case_feed() -> Feed:
     return feed
 
 
+def _verdict_feed() -> Feed:
+    """What `pigeon verify` says of a file: always a verdict, never an exception."""
+    room = accused_room().id.hex()
+
+    def feed(data: bytes) -> object:
+        assert not judge(data, room=None).ok, "a file alone shows agreement with itself only"
+        verdict = judge(data, room=room)
+        if not verdict.ok and verdict.exit is not Exit.BYZANTINE:
+            raise Refused(verdict.reason)
+        return verdict
+
+    return feed
+
+
 def _references() -> list[bytes]:
     here = accused_room()
     anchor = Anchor(here.tip.height, BlockId(SlotId(seed("block"))))
@@ -175,6 +191,7 @@ def _reference_feed() -> Feed:
         room, anchor = parse_reference(data.decode("utf-8", "surrogateescape"))
         assert len(room) == 32
         if anchor is not None:
+            assert anchor.height >= 0, "such a block is on no way, and so on every way"
             assert parse_reference(reference(room, anchor)) == (room, anchor)
         return room
 
@@ -194,5 +211,6 @@ def _decoder(
 DECODERS = [
     _decoder("evidence", MESSAGEPACK, lambda: [encode(piece) for piece in pieces()], _evidence_feed),
     _decoder("evidence/file", JSON, _cases, _case_feed),
+    _decoder("evidence/verdict", JSON, _cases, _verdict_feed, ()),
     _decoder("reference", TEXT, _references, _reference_feed, (ValueError,)),
 ]
