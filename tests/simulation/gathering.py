@@ -26,6 +26,8 @@ PEEP_EVERY = 0.25
 class Gathering(Siege):
     """Joins always; departures only where nobody lies."""
 
+    rollback_chance = 0.9
+
     def _size(self) -> int:
         return self.dice.choice((1, 1, 2, 3, 4, 4, 4, 5, 6, 7))
 

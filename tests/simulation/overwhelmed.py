@@ -17,7 +17,7 @@ from tests.simulation.lies_votes import OneEar, ProposesTwo, VotesTwice
 from tests.simulation.lies_wire import Selective
 from tests.simulation.machine import Node
 from tests.simulation.properties import Properties, Seen
-from tests.simulation.rest import check_blame, honest
+from tests.simulation.rest import check_convictions, honest
 from tests.simulation.room import Room, Seat
 from tests.simulation.siege import Siege, Trace
 from tests.simulation.signatures import Violation
@@ -120,7 +120,8 @@ class Overwhelmed(Siege):
         self._check_calm()
         liars = {node.id for node in world.nodes if not node.honest}
         for node in honest(world):
-            check_blame(node, liars)
+            # Two sides of a fork refuse what the other builds on; only what is signed twice convicts.
+            check_convictions(node, liars)
             if problems := node.store.check():
                 raise Violation(f"{node} has a damaged store: {problems[0]}")
         self._check_forks()

@@ -88,12 +88,17 @@ def check_rest(world: World) -> None:
 
 def check_blame(node: Node, liars: set[MemberId]) -> None:
     """No honest member is blamed for anything, and no honest key is thought lost; `liars` may be."""
-    if node.journal_lost and not node.amnesiac:
-        raise Violation(f"{node} believes that it lost its journal")
+    check_convictions(node, liars)
     for fault in node.faults:
         # Who is behind takes a newcomer for a stranger, and who is ahead somebody removed: that is no blame.
         if fault.peer not in liars and fault.kind is not FaultKind.STRANGER:
             raise Violation(f"{node} blames an honest member: {fault.kind}, {fault.detail}")
+
+
+def check_convictions(node: Node, liars: set[MemberId]) -> None:
+    """No honest member is convicted of anything, and no honest key is thought lost."""
+    if node.journal_lost and not node.amnesiac:
+        raise Violation(f"{node} believes that it lost its journal")
     for found in node.evidence:
         if found.member not in liars:
             raise Violation(f"{node} holds evidence against an honest member: {found.kind}")

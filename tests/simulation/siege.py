@@ -82,6 +82,8 @@ def some_size(dice: random.Random) -> int:
 class Siege:
     """Everything random about a run is drawn from its seed, in one order."""
 
+    rollback_chance = 0.5
+    """Where another faulty member is bearable."""
     twin_share = 0.25
     """How many of the liars run twice; the others run once and lie by hand."""
 
@@ -157,7 +159,8 @@ class Siege:
         """Anybody; as a rule whoever leads the first round or the one after is among them."""
         count, tip = self._how_many_lie(), self.world.room.tip
         leads = 1 if self._needs_later_rounds else self.dice.choice((0, 0, 0, 1))
-        lying = [tip.leader_of(leads)] if count and self.dice.random() < 0.7 else []
+        likely = 1.0 if self._needs_later_rounds else 0.7
+        lying = [tip.leader_of(leads)] if count and self.dice.random() < likely else []
         others = [place for place in range(n) if place not in lying]
         return {*lying, *self.dice.sample(others, count - len(lying))}
 
@@ -184,7 +187,7 @@ class Siege:
         self._plan_rollback()
         self.weather.plan(calm=0.5 if self.large else 0.15, large=self.large)
         if self._needs_later_rounds or self.dice.random() < 0.1:
-            self.weather.plan_lost_rounds()
+            self.weather.plan_lost_rounds(self._somebody_speaks)
         self._plan_lies()
         world.run(until=self.horizon)
         self._heal()
@@ -219,6 +222,9 @@ class Siege:
                 p95 = self.dice.uniform(0.01, 0.6)
                 self.world.at(self._some_time(), partial(self._round_trip, node, p95))
 
+    def _somebody_speaks(self) -> None:
+        self.world.say(self.dice.choice(honest(self.world)))
+
     def _round_trip(self, node: Node, p95: float) -> None:
         if node.replica is not None:
             self.world.give(node, RoundTrip(p95))
@@ -244,7 +250,7 @@ class Siege:
     def _plan_rollback(self) -> None:
         """A member gets an old copy of its disk back; it is one of those that we tolerate."""
         faulty, f = len(self.liars) + len(self.twins), self.world.room.tip.committee.f
-        if faulty < f and self.dice.random() < 0.5:
+        if faulty < f and self.dice.random() < self.rollback_chance:
             self.world.at(self._some_time(), partial(self._roll_back, self.dice.choice(honest(self.world))))
 
     def _roll_back(self, node: Node) -> None:

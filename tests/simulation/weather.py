@@ -82,10 +82,12 @@ class Weather:
     def _some_time(self) -> float:
         return self._dice.uniform(0, self._horizon)
 
-    def _for_a_while(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
+    def _for_a_while(self, begin: Callable[[], None], end: Callable[[], None]) -> float:
+        """When it begins."""
         start = self._some_time()
         self._world.at(start, begin)
         self._world.at(start + self._dice.uniform(0.01, 6), end)
+        return start
 
     # Links that are cut
 
@@ -131,19 +133,23 @@ class Weather:
         self._count("kind_holds")
         self._plan_hold(lambda _, target, message: target not in spared and isinstance(message, kinds))
 
-    def plan_lost_rounds(self) -> None:
-        """Now and then hardly anybody sees precommits, until rounds change and polkas bind their leaders."""
+    def plan_lost_rounds(self, speak: Callable[[], object]) -> None:
+        """Now and then hardly anybody sees precommits, until rounds change and polkas bind their leaders.
+
+        Somebody has to `speak` meanwhile.
+        """
         for _ in range(self._dice.randrange(1, 4)):
             share = self._dice.choice((0.0, 0.2, 0.5))
             spared = {node for node in self._world.nodes if self._dice.random() < share}
             self._count("kind_holds")
-            self._plan_hold(
+            start = self._plan_hold(
                 lambda _, target, message, spared=spared: (
                     target not in spared and isinstance(message, Precommit) and message.round == 0
                 )
             )
+            self._world.at(start + 0.01, speak)
 
-    def _plan_hold(self, held: Held) -> None:
+    def _plan_hold(self, held: Held) -> float:
         def begin() -> None:
             self._holds.append(held)
 
@@ -152,7 +158,7 @@ class Weather:
                 self._holds.remove(held)
             self._release()
 
-        self._for_a_while(begin, end)
+        return self._for_a_while(begin, end)
 
     def _sift(self, link: Link, source: Node, data: bytes) -> bytes | None:
         if not self._holds or not source.honest:
