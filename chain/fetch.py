@@ -25,6 +25,8 @@ FULL = 16 * 1024
 """Bytes of what we lack that make an answer more than a sign of life."""
 AHEAD = 2
 """Answers under way or not taken in yet."""
+MOST_HELD = 4 * 1024 * 1024
+"""Bytes of an answer that wait for those before it; a single block may be larger."""
 
 
 @dataclass(slots=True)
@@ -51,6 +53,8 @@ class _Asked:
     useful: int = 0
     """Bytes that were right and new."""
     held: tuple[Message, ...] = ()
+    size: int = 0
+    """Bytes of all that was held of it."""
 
 
 class Fetch:
@@ -65,6 +69,8 @@ class Fetch:
         """For a peer the height it was asked for in vain: if that answer comes, it is of no use."""
         self._rates: dict[MemberId, tuple[float, float]] = {}
         """Bytes a second of each peer's last answer, and when that was; a new link does not mend it."""
+        self._too_large = 0
+        """The height of an answer that was more than we hold: it is not asked for in advance."""
 
     def claim(self, peer: MemberId, height: int) -> bool:
         """A linked peer says it has all blocks up to this height; false if it has lost our trust."""
@@ -103,23 +109,27 @@ class Fetch:
 
     # Answers
 
-    def hold(self, peer: MemberId, messages: tuple[Message, ...], *, now: float) -> bool:
-        """Keep an envelope that answers a question until the next tick, so that we can ask on before.
+    def hold(self, peer: MemberId, messages: tuple[Message, ...], *, size: int, now: float) -> bool:
+        """Keep an envelope (of `size` bytes) that answers a question, and ask on before it is taken in.
 
-        False if it does not, and is to be taken in as any other.
+        False if it answers none, and is to be taken in as any other.
         """
         first = messages[0] if messages else None
         if not isinstance(first, Committed):
             for asked in self._asked:  # the rest of an answer that is too large for one envelope
                 if asked.peer == peer and asked.held:
                     asked.held += messages
+                    asked.size += size
+                    if asked.size > MOST_HELD:
+                        self._too_large = asked.height
+                        self._asked.remove(asked)
                     return True
             return False
         height = first.block.height
         for asked in self._asked:
             if asked.peer == peer and asked.last is None and asked.height == height:
                 blocks = [message for message in messages if isinstance(message, Committed)]
-                asked.held, asked.came = messages, now
+                asked.held, asked.size, asked.came = messages, size, now
                 asked.last = max(height, min(blocks[-1].block.height, height + len(blocks) - 1))
                 asked.useful += sum(len(encode((of.block, of.certificate))) for of in blocks)
                 asked.deadline = now + self._claims[peer].patience
@@ -157,8 +167,12 @@ class Fetch:
         if not self._asked or self._asked[0].height > height:
             self._drop(0)
             self._ask(height, now)
-        elif self._asked[-1].last is not None and len(self._asked) < AHEAD:
-            self._ask(self._asked[-1].last + 1, now)
+        elif (
+            len(self._asked) < AHEAD
+            and (last := self._asked[-1].last) is not None
+            and last + 1 != self._too_large
+        ):
+            self._ask(last + 1, now)
         if any(asked.held and asked.height <= height for asked in self._asked):
             return now
         return self._asked[0].deadline if self._asked else None

@@ -388,7 +388,7 @@ class Replica:
             for fetch in fetches:
                 fetch.failed(peer, now=self.state.now)
             return
-        if not any(fetch.hold(peer, messages, now=self.state.now) for fetch in fetches):
+        if not any(fetch.hold(peer, messages, size=len(data), now=self.state.now) for fetch in fetches):
             for message in messages:
                 self._on_message(peer, message)
 

@@ -4,7 +4,7 @@ import pytest
 
 from chain.block import Block, Certificate, Head
 from chain.effects import Send
-from chain.fetch import FULL, PATIENCE, TRIES, Fetch
+from chain.fetch import FULL, MOST_HELD, PATIENCE, TRIES, Fetch
 from chain.ids import BlockId, Hash, MemberId, SlotId
 from chain.message import Committed, Message, PullRange, unpack
 from chain.outbox import Outbox
@@ -40,7 +40,7 @@ class Catch:
 
     def answer(self, peer: MemberId, *heights: int, after: float = 0.05) -> bool:
         self.now += after
-        return self.fetch.hold(peer, blocks(*heights), now=self.now)
+        return self.fetch.hold(peer, blocks(*heights), size=1000, now=self.now)
 
     def take(self, *, useful: int = ENOUGH, upto: int | None = None) -> MemberId:
         """Take in the next answer, up to its last block unless told otherwise; who brought it."""
@@ -109,10 +109,26 @@ def test_the_rest_of_an_answer_of_several_envelopes_stays_behind_its_beginning()
     catch.pursue()
     catch.answer(ANN, 1)
     rest: tuple[Message, ...] = (PullRange(1),)  # any message that is no block
-    assert catch.fetch.hold(ANN, rest, now=catch.now)
-    assert not catch.fetch.hold(BOB, rest, now=catch.now)
+    assert catch.fetch.hold(ANN, rest, size=1, now=catch.now)
+    assert not catch.fetch.hold(BOB, rest, size=1, now=catch.now)
     assert catch.fetch.due(1) == (ANN, (*blocks(1), *rest))
-    assert not catch.fetch.hold(ANN, rest, now=catch.now)
+    assert not catch.fetch.hold(ANN, rest, size=1, now=catch.now)
+
+
+def test_an_answer_without_end_is_let_go_and_not_asked_for_in_advance_again() -> None:
+    catch = Catch(ANN)
+    catch.pursue()
+    catch.answer(ANN, 1)
+    assert catch.pursue()[0] == [(ANN, 2)]
+    catch.fetch.due(1)  # the first block has more to come
+    catch.answer(ANN, 2)
+    rest: tuple[Message, ...] = (PullRange(1),)
+    held = [catch.fetch.hold(ANN, rest, size=MOST_HELD // 4, now=catch.now) for _ in range(5)]
+    assert held == [True, True, True, True, False]
+    assert catch.fetch.due(2) is None
+    assert catch.pursue()[0] == []
+    catch.height = 2
+    assert catch.pursue()[0] == [(ANN, 2)]
 
 
 def test_who_says_nothing_gives_way_and_is_asked_three_times_at_most() -> None:
