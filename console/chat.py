@@ -42,7 +42,7 @@ class Chat:
         self._changed = trio.Event()  # replaced each time something of ours becomes final
         self._room: RoomEvent | None = None
         self._pending: set[str] = set()  # shown as such, and not final
-        self._left = False  # the room, of our own will
+        self._left = self._removed = False  # from the room, of our own will or not
         self._next = 0  # index of the first final message that was not shown
         self.heard_words = False
         """Whether a newcomer reached a member."""
@@ -71,6 +71,8 @@ class Chat:
         if self._left:
             talk.cancel()
             return
+        if self._removed:
+            raise NotAMember(self._room.room if self._room is not None else "")
         raise Unreachable("The node stopped.", "Start it again with `pigeon chat` or `pigeon up`.")
 
     async def _show_until_cut_off(self, events: AsyncIterator[AnyEvent]) -> bool:
@@ -80,8 +82,9 @@ class Chat:
             async for event in events:
                 await self._show_one(event)
                 shown += 1
-        except (Unreachable, NotAMember):
-            raise
+        except Unreachable:
+            if not (self._left or self._removed):  # the node may be gone before all of that was read
+                raise
         except NodeError:
             if shown < _BACKLOG:
                 raise
@@ -108,12 +111,11 @@ class Chat:
             case WordsEvent():
                 self.heard_words = True
             case RemovedEvent() if self._room is not None and event.member == self._room.me:
-                if not event.left:
-                    raise NotAMember(self._room.room)
-                self._left = True
+                self._left, self._removed = event.left, not event.left
             case _:
                 pass
-        if self._room is not None and isinstance(event, _CHANGES_WHO_IS_UP) and not self._left:
+        is_over = self._left or self._removed
+        if self._room is not None and isinstance(event, _CHANGES_WHO_IS_UP) and not is_over:
             await self._screen.standing(await self._node.status())
 
     async def talk(self, lines: LineReader, *, timeout: float | None) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,16 +18,17 @@ from node.admission import introduction
 from node.api import MemberView
 from node.attempt import Introduction
 from node.bus import Bus
+from node.carriage import Carriage
+from node.comeback import LARGEST_UNANIMOUS
 from node.config import Home, RoomConfig
 from node.connect import rendezvous
 from node.control import serve_control
 from node.create import check_name, checked_carriers, create_room, read_invitation
-from node.errors import Unreachable
+from node.errors import NotAMember, Unreachable
 from node.events import (
     AdmittedEvent,
     AnyEvent,
     InviteEvent,
-    NoticeEvent,
     RemovalEvent,
     RoomEvent,
     StatusEvent,
@@ -36,15 +37,11 @@ from node.failure import one_error
 from node.joining import Newcomer
 from node.lock import room_lock
 from node.mesh import Line, Mesh
-from node.opening import Belongings, begin_store, find_belongings, renew_vote_key, settings_from
+from node.opening import GONE, Belongings, begin_store, find_belongings, renew_vote_key, settings_from
 from node.seat import Seat
 from node.succession import predecessor
 from node.webrtc import Rtc, open_rtc
-from signaling.carrier import Carrier
-from signaling.carriers import carrier_from_spec
-from signaling.errors import SignalError
 from signaling.invitation import Invitation
-from signaling.lobby import Lobby, LobbyProfile, LobbySession, keep_session
 from signaling.refusal import Reason
 
 if TYPE_CHECKING:
@@ -56,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 _INBOX: Final = 64  # inputs; a link that brings more waits
 _FAREWELL: Final = 2.0  # seconds to hand peers what is queued for them
-_CLOSE: Final = 2.0  # seconds a carrier may take to clean up
+_LAST_CALL: Final = 10.0  # seconds a former member gives those who may not know that it is one
 
 
 @asynccontextmanager
@@ -129,8 +126,9 @@ class Node:
         self._newcomer: Newcomer | None = None
         self._admitted = trio.Event()
         self._stop = trio.Event()
-        self._is_out = False  # a member no more
-        self._carrier_troubles: dict[str, str] = {}
+        self._out = trio.Event()  # a member no more
+        self._links_changed = trio.lowlevel.ParkingLot()
+        self._carriage: Carriage | None = None
 
     # NodeApi
 
@@ -144,12 +142,14 @@ class Node:
         return self._seated().room()
 
     async def say(self, text: str) -> str:
+        if self._out.is_set():
+            raise NotAMember(self._seated().room().room)
         return await self._seated().say(text)
 
     async def status(self) -> StatusEvent:
         seat = self._seated()
         anchor, status = await seat.anchor(), seat.status()
-        notes = [*status.notes, *self._carrier_troubles.values()]
+        notes = [*status.notes, *(self._carriage.troubles if self._carriage is not None else ())]
         return msgspec.structs.replace(status, notes=notes, anchor=anchor)
 
     async def who(self) -> list[MemberView]:
@@ -181,6 +181,10 @@ class Node:
                 subscription.put(event)
             yield subscription
 
+    def _seat_for_good(self) -> Seat:
+        assert self._seat is not None, "only members get here"
+        return self._seat
+
     def _seated(self) -> Seat:
         if self._seat is None:
             raise Unreachable(
@@ -195,6 +199,7 @@ class Node:
         return self._seat is None or self._seat.is_member(peer)
 
     def _on_change(self, peer: MemberId, up: bool) -> None:
+        self._links_changed.unpark_all()
         if self._seat is not None:
             self._seat.on_link(peer, up)
 
@@ -225,24 +230,6 @@ class Node:
         if self._seat is None and self._newcomer is not None:
             self._newcomer.on_refused(member, reason)
 
-    def _on_carrier(self, spec: str, error: SignalError | None) -> None:
-        """Say once that a carrier does not work, so that nobody can be reached by it, or works again."""
-        if error is None:
-            if self._carrier_troubles.pop(spec, None) is not None:
-                self._bus.publish(NoticeEvent(message=f"{spec} works again."))
-        elif spec not in self._carrier_troubles:
-            self._carrier_troubles[spec] = f"{spec}: {error}"
-            self._bus.publish(NoticeEvent(message=self._carrier_troubles[spec]))
-
-    def _session(self) -> LobbySession:
-        assert self._seat is not None and self._config is not None
-        return LobbySession(
-            name=self._config.name,
-            url=self._config.fingerprint,
-            peers=self._seat.status().up,
-            max_peers=self._config.max_peers,
-        )
-
     # life
 
     async def _serve(self, *, task_status: "trio.TaskStatus[None]") -> None:
@@ -255,8 +242,8 @@ class Node:
                 identity, vote = mine.identity, mine.vote
                 if mine.store is not None:
                     await self._sit_down(mine.store, identity, vote, restarted=not mine.fresh, lost=mine.lost)
-                carriers = [carrier_from_spec(spec, faults=self.faults) for spec in self._via]
-                stack.push_async_callback(_close_carriers, carriers)
+                self._carriage = carriage = Carriage(self._via, bus=self._bus, faults=self.faults)
+                stack.push_async_callback(carriage.aclose)
                 rtc = await stack.enter_async_context(
                     open_rtc(loopback_only=self._loopback_only, faults=self.faults)
                 )
@@ -279,8 +266,11 @@ class Node:
                     await nursery.start(serve_control, self, self._home.socket_file(self._fingerprint))
                     nursery.start_soon(self._live, identity, vote, not mine.fresh)
                     nursery.start_soon(self._mesh.run, links[1])
-                    nursery.start_soon(self._meet, rtc, carriers, identity, links[0])
-                    nursery.start_soon(self._show, carriers, identity)
+                    nursery.start_soon(self._meet, rtc, carriage, identity, links[0])
+                    nursery.start_soon(self._show, carriage, identity)
+                    nursery.start_soon(self._go)
+                    if mine.removed:
+                        self._seat_for_good().go(left=False, why=GONE)
                     scope.shield = True
                     task_status.started()
                     await self._stop.wait()
@@ -295,15 +285,27 @@ class Node:
     async def _tell_the_rest(self) -> None:
         """Who is a member no more still hears all that is final, and that it is out."""
         with trio.move_on_after(_FAREWELL):
-            if self._is_out and self._seat is not None:
+            if self._out.is_set() and self._seat is not None:
                 await self._seat.wait_told()
         self._bus.end()
         with trio.move_on_after(_FAREWELL):
-            if self._is_out:
+            if self._out.is_set():
                 await self._bus.wait_unread()
 
-    def _on_out(self) -> None:
-        self._is_out = True
+    async def _go(self) -> None:
+        """Once we are a member no more: end, when those who could not be without our vote know it too.
+
+        In a small room the quorum is everybody. Who lacks but our vote, the one that let us go, would wait
+        for it for ever: so whoever stays and is away is waited for a little.
+        """
+        await self._out.wait()
+        committee = self._seat_for_good().committee
+        stay = {member.identity for member in committee.members}
+        if committee.n < LARGEST_UNANIMOUS and not stay <= self._mesh.linked():
+            with trio.move_on_after(_LAST_CALL):
+                while not stay <= self._mesh.linked():
+                    await self._links_changed.park()
+                await trio.sleep(_FAREWELL)  # to be asked for what they lack
         self._stop.set()
 
     async def _live(self, identity: SigningKey, vote: SigningKey, used_before: bool) -> None:
@@ -321,11 +323,11 @@ class Node:
         await self._seat.run(heard)
 
     async def _meet(
-        self, rtc: Rtc, carriers: list[Carrier], identity: SigningKey, links: trio.MemorySendChannel[Line]
+        self, rtc: Rtc, carriage: Carriage, identity: SigningKey, links: trio.MemorySendChannel[Line]
     ) -> None:
         await rendezvous(
             rtc=rtc,
-            carriers=carriers,
+            carriers=carriage.carriers,
             identity=identity,
             room=bytes.fromhex(self._fingerprint),
             wanted=self._wanted,
@@ -334,20 +336,15 @@ class Node:
             introduce=self._introduce if self._newcomer is not None else None,
             on_presence=self._on_presence,
             on_refused=self._on_refused,
-            on_carrier=self._on_carrier,
+            on_carrier=carriage.on_carrier,
             host=lambda: self._seat is not None,
             faults=self.faults,
         )
 
-    async def _show(self, carriers: list[Carrier], identity: SigningKey) -> None:
-        """Where a carrier is a place too: that the room lives, and that we are of it."""
+    async def _show(self, carriage: Carriage, identity: SigningKey) -> None:
         config = await self.wait_admitted()
-        profile = LobbyProfile(name=config.nick, created=config.created)
-        for carrier in carriers:
-            if isinstance(carrier, Lobby):
-                with suppress(SignalError):  # not worth more: the parcels show whether it works
-                    await carrier.publish_profile(bytes(identity.verify_key), profile)
-        await keep_session(carriers, self._session)
+        seat = self._seat_for_good()
+        await carriage.show(bytes(identity.verify_key), config, up=lambda: seat.status().up)
 
     # keys and store
 
@@ -382,7 +379,7 @@ class Node:
             mesh=self._mesh,
             bus=self._bus,
             inbox=self._inbox,
-            on_out=self._on_out,
+            on_out=self._out.set,
             faults=self.faults,
         )
         self._opened = seat
@@ -407,10 +404,3 @@ class Node:
         if self._opened is not None:
             with trio.CancelScope(shield=True):
                 await self._opened.aclose()
-
-
-async def _close_carriers(carriers: list[Carrier]) -> None:
-    with trio.move_on_after(_CLOSE, shield=True):
-        for carrier in carriers:
-            with suppress(SignalError):  # the folder may be gone
-                await carrier.aclose()

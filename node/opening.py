@@ -2,12 +2,13 @@
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nacl.signing import SigningKey
 
 from chain.errors import StoreError
 from chain.ids import MemberId
+from node.comeback import LARGEST_UNANIMOUS
 from node.config import Home, RoomConfig
 from node.disk import create_store, identity_of, in_words, open_store, vote_key_of
 from node.errors import NotAMember
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from chain.store import Store
     from node.joining import Admitted
 
-_RETIRED = "retired-"
+GONE: Final = "you left it, or its members removed you"
+_RETIRED: Final = "retired-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +34,20 @@ class Belongings:
     store: "Store | None"
     lost: bool
     """The store had lost changes; the key that signed them was retired."""
+    removed: bool = False
+    """We were a member; those who need our vote for that may not know it yet."""
 
 
 def find_belongings(home: Home, fingerprint: str, *, config: RoomConfig | None, invited: bool) -> Belongings:
     """Open what is here. Blocking; the caller holds the room's lock.
 
-    Without `config` the room is new here. NotAMember for who was removed and has no new invitation; NodeError
-    for what cannot be opened.
+    Without `config` the room is new here. NotAMember for who was removed, has no new invitation and nobody to
+    tell; NodeError for what cannot be opened.
     """
     identity = load_or_create_key(home.identity_file, purpose="identity") if invited else identity_of(home)
     me = MemberId(bytes(identity.verify_key))
     store: Store | None = None
+    removed = False
     if config is not None or home.store_file(fingerprint).exists():
         store = open_store(home, fingerprint)
     if store is not None:
@@ -52,11 +57,12 @@ def find_belongings(home: Home, fingerprint: str, *, config: RoomConfig | None, 
         except BaseException:
             store.close()
             raise
-        if removed or (config is None and not is_member):
+        if removed and not invited and tip.committee.n >= LARGEST_UNANIMOUS:
             store.close()
-            if removed and not invited:
-                assert config is not None
-                raise NotAMember(config.name, why="you left it, or its members removed you")
+            assert config is not None
+            raise NotAMember(config.name, why=GONE)
+        if (removed and invited) or (config is None and not is_member):
+            store.close()
             if removed and bytes(vote_key_of(home, fingerprint).verify_key) in tip.spent:
                 retire_vote_key(home, fingerprint)  # the room takes each key once
             store = None
@@ -70,7 +76,8 @@ def find_belongings(home: Home, fingerprint: str, *, config: RoomConfig | None, 
         vote, fresh = create_key(vote_file, purpose="vote"), True
     else:
         vote, fresh = vote_key_of(home, fingerprint), lost
-    return Belongings(identity=identity, vote=vote, fresh=fresh, store=store, lost=lost)
+    removed = removed and store is not None
+    return Belongings(identity=identity, vote=vote, fresh=fresh, store=store, lost=lost, removed=removed)
 
 
 def retire_vote_key(home: Home, fingerprint: str) -> None:

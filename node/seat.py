@@ -327,7 +327,7 @@ class Seat:
                 self._former.add(who)
                 self._mesh.dismiss(who)
                 if who == self.me:
-                    self._go(left=left)
+                    self.go(left=left)
             case Rekey(request=request):
                 if request.identity != self.me:
                     nick = self.nick_of(request.identity)
@@ -338,9 +338,9 @@ class Seat:
         self._former -= {member.identity for member in committee.members}
         self._bus.publish(self.room())
 
-    def _go(self, *, left: bool) -> None:
+    def go(self, *, left: bool, why: str = "its members removed you") -> None:
         """The room goes on without us."""
-        self.out = None if left else NotAMember(self._config.name)
+        self.out = None if left else NotAMember(self._config.name, why=why)
         self._on_out()
 
     def _on_final(self, event: FinalEvent) -> None:

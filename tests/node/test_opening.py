@@ -8,6 +8,7 @@ from node.config import Home
 from node.create import create_room
 from node.disk import vote_key_of
 from node.errors import KeyFileError, NotAMember
+from node.events import RemovedEvent
 from node.opening import find_belongings, renew_vote_key, retire_vote_key
 from tests.node.rooms import Person, room_of
 
@@ -72,14 +73,24 @@ async def test_a_store_behind_its_mark_costs_the_vote_key_once(tmp_path: Path) -
 async def test_a_former_member_comes_in_with_an_invitation_only_and_with_a_key_that_is_not_used_up(
     tmp_path: Path,
 ) -> None:
+    async with room_of(tmp_path, "ann", "bob", "cal", "dee") as people:
+        dee = people[3]
+        await dee.node.leave()
+        await dee.told.wait(RemovedEvent)
+    home, room = dee.home, dee.room.fingerprint
+    with pytest.raises(NotAMember):
+        find_belongings(home, room, config=dee.room, invited=False)
+    used = vote_key_of(home, room)
+    mine = find_belongings(home, room, config=dee.room, invited=True)
+    assert mine.store is None and mine.fresh and mine.vote != used
+    again = find_belongings(home, room, config=dee.room, invited=True)
+    assert again.vote == mine.vote, "killed while it waits, it asks with the same key again"
+
+
+async def test_a_former_member_whose_vote_may_be_waited_for_opens_its_room_once_more(tmp_path: Path) -> None:
     async with room_of(tmp_path, "ann", "bob") as (_, bob):
         await bob.node.leave()
-        await bob.node._stop.wait()
-    home, room = bob.home, bob.room.fingerprint
-    with pytest.raises(NotAMember):
-        find_belongings(home, room, config=bob.room, invited=False)
-    used = vote_key_of(home, room)
-    mine = find_belongings(home, room, config=bob.room, invited=True)
-    assert mine.store is None and mine.fresh and mine.vote != used
-    again = find_belongings(home, room, config=bob.room, invited=True)
-    assert again.vote == mine.vote, "killed while it waits, it asks with the same key again"
+        await bob.told.wait(RemovedEvent)
+    mine = find_belongings(bob.home, bob.room.fingerprint, config=bob.room, invited=False)
+    assert mine.store is not None and mine.removed and not mine.fresh
+    mine.store.close()
