@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
 
 from chain.block import Head
 from chain.case import EXHIBIT, Exhibit, Fork, make_case
@@ -22,12 +21,6 @@ from chain.ledger import first_cut
 from chain.message import Committed, Final, Finals, Grounds, Message, SlotMessage
 from chain.records import (
     Departure,
-    Dequeue,
-    Enqueue,
-    Forget,
-    Journal,
-    KeepBlock,
-    KeepEpoch,
     KeepEvidence,
     KeepSlot,
     Record,
@@ -39,13 +32,13 @@ from chain.store_file import Opened, create_file, open_file
 from chain.store_replay import (
     Replay,
     all_or_none,
-    base_epochs,
     bodies_of,
     bodies_without_check,
     chains_between,
 )
-from chain.store_rows import BODY_AWAITED, BODY_HERE, ROW_LIMIT, BlockRow, ItemRow, parse
+from chain.store_rows import ROW_LIMIT, BlockRow, ItemRow, parse
 from chain.store_verify import verify_rest
+from chain.store_write import write
 
 MAX_FINALS = 256
 _ITEMS_AT_ONCE = 256
@@ -133,7 +126,7 @@ class Store:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._write(records)
+                write(self._rows, records)
                 self._rows.put_counter("number", self._number + 1)
             except BaseException:
                 if self._db.in_transaction:
@@ -158,101 +151,6 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"The record could not be written: {error}. Is the disk full?") from error
         self.rolled_back = False
-
-    def _write(self, records: Sequence[Record]) -> None:
-        in_front = sum(isinstance(record, Enqueue) and record.front for record in records)
-        front = (self._rows.number("queue", "min(place)") or 0) - in_front if in_front else 0
-        bases: list[int] = []
-        for record in records:
-            match record:
-                case KeepSlot():
-                    self._write_slot(record)
-                case KeepBlock():
-                    self._write_block(record)
-                case KeepEpoch():
-                    self._write_epoch(record)
-                    if record.frontier is not None and record.spent is not None:
-                        bases.append(record.epoch)
-                case Enqueue(body=body, front=True):
-                    self._rows.execute("DELETE FROM queue WHERE uuid = ?", body.data[:16])
-                    self._rows.put("queue", front, body.data[:16], encode(body))
-                    front += 1
-                case Enqueue(body=body):
-                    if not self._rows.read("queue", "WHERE uuid = ?", body.data[:16]):
-                        place = self._rows.number("queue", "max(place)")
-                        self._rows.put("queue", (place or 0) + 1, body.data[:16], encode(body))
-                case Dequeue(uuid=uuid):
-                    self._rows.execute("DELETE FROM queue WHERE uuid = ?", uuid)
-                case Journal(key=key, message=message):
-                    self._rows.put("journal", key, message)
-                case Forget(prefix=prefix):
-                    self._rows.execute("DELETE FROM journal WHERE substr(key, 1, ?) = ?", len(prefix), prefix)
-                case KeepEvidence():
-                    self._write_evidence(record)
-                case _:
-                    assert_never(record)
-        for epoch in bases:
-            self._note_base(epoch)
-
-    def _write_slot(self, record: KeepSlot) -> None:
-        slot = record.slot
-        if record.bodies and len(record.bodies) != len(slot.commitments):
-            raise ValueError("a slot is kept with all its bodies or with none")
-        if not self._rows.raw("slots", "SELECT 1 FROM slots WHERE id = ?", record.id):
-            self._rows.put("slots", record.id, slot.epoch, slot.lane, slot.seq, encode(slot))
-        for place, commitment in enumerate(slot.commitments):
-            known = self._rows.body(commitment)
-            if record.bodies and (known is None or known.state == BODY_AWAITED):
-                self._rows.put("bodies", commitment, BODY_HERE, encode(record.bodies[place]))
-            elif known is None:
-                self._rows.put("bodies", commitment, BODY_AWAITED, None)
-
-    def _write_block(self, record: KeepBlock) -> None:
-        block = record.block
-        known = self._rows.block(block.height)
-        if known is not None:
-            if known.id != record.id:
-                raise StoreError(f"block {block.height} is final already, and another one", where="blocks")
-            return
-        self._rows.put("blocks", block.height, record.id, encode(block), encode(record.certificate))
-        for index, leaf in record.items:
-            self._rows.put("items", index, block.height, encode(leaf))
-        if block.next_committee is not None:
-            self._write_epoch(KeepEpoch(block.epoch + 1, block, record.certificate, None, None))
-
-    def _write_epoch(self, record: KeepEpoch) -> None:
-        known = self._rows.epoch(record.epoch)
-        frontier, spent = record.frontier, record.spent
-        if known is not None:
-            if known.final != record.final:
-                message = f"epoch {record.epoch} starts from another block already"
-                raise StoreError(message, where="epochs")
-            if known.frontier is not None or frontier is None:
-                return
-        self._rows.put(
-            "epochs",
-            record.epoch,
-            encode(record.final),
-            encode(record.certificate),
-            None if frontier is None else encode(frontier),
-            None if spent is None else encode(spent),
-        )
-
-    def _note_base(self, epoch: int) -> None:
-        """An epoch whose final block is not here is where this store begins anew."""
-        row = self._rows.epoch(epoch)
-        assert row is not None, "written just before"
-        bases = base_epochs(self._rows)
-        if epoch not in bases and self._rows.block(row.final.height) is None:
-            self._rows.put("meta", "bases", b"".join(base.to_bytes(8, "big") for base in (*bases, epoch)))
-
-    def _write_evidence(self, record: KeepEvidence) -> None:
-        columns = (record.member, record.vote_key, record.kind, record.evidence)
-        if not self._rows.read(
-            "evidence", "WHERE member = ? AND vote_key = ? AND kind = ? AND evidence = ?", *columns
-        ):
-            number = (self._rows.number("evidence", "max(number)") or 0) + 1
-            self._rows.put("evidence", number, *columns)
 
     # Reading
 
