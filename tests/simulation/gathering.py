@@ -1,7 +1,7 @@
 """A story in which members come and go, by votes of their own, while machines crash and links fail.
 
-Either some members lie and others join, or all are honest and some leave, are removed, or come back with a
-new vote key after their disk went back in time: nobody counts for more than the room of that day can bear.
+Besides, either some lie, or some leave and are removed, or somebody comes back with a new vote key after its
+disk went back in time: never more trouble than the room of that day can bear.
 """
 
 import hashlib
@@ -60,10 +60,11 @@ class Gathering(Siege):
     # Who comes
 
     def _plan_rollback(self) -> None:
-        super()._plan_rollback()
         self._plan_joins()
-        if not self.liars and not self.twins:
+        if not self.liars and not self.twins and self.dice.random() < 0.5:
             self._plan_departures()
+        else:
+            super()._plan_rollback()
         for tick in range(int(self.horizon / PEEP_EVERY)):
             self.world.at(tick * PEEP_EVERY, self.door.open)
 
@@ -117,7 +118,7 @@ class Gathering(Siege):
     def _may_go(self) -> list[Node]:
         """Members whose loss leaves a room, and no other loss under way."""
         members = [node for node in present(self.world) if node.replica is not None]
-        if len(members) - len(self.departing) <= 1 or any(node.amnesiac for node in self.world.nodes):
+        if len(members) - len(self.departing) <= 1:
             return []
         return [node for node in members if node not in self.departing]
 
