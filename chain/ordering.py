@@ -33,6 +33,8 @@ from chain.ownvotes import OwnVotes
 
 BACKOFF_CAP = 5
 KNOWN_BLOCKS = 64
+PATIENT_AFTER = 2
+"""Once everybody led so often in vain, more members lie than we can bear: the timer paces the rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +323,8 @@ class Ordering:
                 self._go_to(round_)  # a proposal that is justified shows that its round was reached
             if verdict is Verdict.BAD:
                 self._refused.add(round_)
+                if round_ >= PATIENT_AFTER * self.epoch.committee.n:
+                    continue
                 return self._give_up()
             self._cast_prevote(proposal)
             return True
