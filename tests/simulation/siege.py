@@ -10,21 +10,10 @@ from tests.simulation.adversary import Gang, Liar, Lie
 from tests.simulation.bounds import Gauge
 from tests.simulation.counts import Counts
 from tests.simulation.keys import ED25519, HASHED
-from tests.simulation.lies_lanes import AcksEverything, BadDeps, Floods, ForksSlots, WithholdsBodies
-from tests.simulation.lies_votes import (
-    ForgesJustification,
-    HidesPolka,
-    IgnoresBoundValue,
-    Omits,
-    OneEar,
-    ProposesTwo,
-    ProposesWrong,
-    VotesTwice,
-    VotesWithoutCause,
-)
-from tests.simulation.lies_wire import FalseHello, Garbage, Late, NearlyTrue, Replays, Selective, WrongAnswers
+from tests.simulation.lies_votes import IgnoresBoundValue
 from tests.simulation.machine import Node
 from tests.simulation.network import fixed, uniform
+from tests.simulation.plots import LIES, PLOTS, some_size
 from tests.simulation.proofs import check_proofs
 from tests.simulation.rest import check_liveness, check_rest, everybody_is_level, honest, running
 from tests.simulation.room import Seat, make_room
@@ -36,47 +25,6 @@ from tests.simulation.world import World
 Trace = Callable[[str], None] | None
 HEALED_WITHIN = 400.0
 """Seconds of virtual time in which a healed room must have ordered everything; timers go up to 32 s."""
-SIZES = (1, 2, 2, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7, 7, 7, 7, 8, 9, 10, 10, 13)
-LARGE = (16, 19, 22, 25, 28, 31)
-LIES: Sequence[type[Lie]] = (
-    ForksSlots,
-    BadDeps,
-    WithholdsBodies,
-    AcksEverything,
-    Floods,
-    ProposesTwo,
-    ProposesWrong,
-    IgnoresBoundValue,
-    Omits,
-    VotesTwice,
-    VotesWithoutCause,
-    HidesPolka,
-    ForgesJustification,
-    OneEar,
-    Selective,
-    Late,
-    Replays,
-    NearlyTrue,
-    Garbage,
-    WrongAnswers,
-    FalseHello,
-)
-
-PLOTS: Sequence[tuple[type[Lie], ...]] = (
-    (ForksSlots, ProposesTwo, VotesTwice, AcksEverything),
-    (ForksSlots, BadDeps, AcksEverything, Selective),
-    (ProposesTwo, VotesTwice, OneEar),
-    (HidesPolka, IgnoresBoundValue, ForgesJustification, VotesTwice),
-    (Omits, OneEar, Late),
-    (ProposesWrong, VotesWithoutCause, IgnoresBoundValue),
-    (FalseHello, WrongAnswers, WithholdsBodies, Replays),
-    (Floods, NearlyTrue, Garbage, Replays),
-)
-"""Lies that serve one another; a whole gang may follow one."""
-
-
-def some_size(dice: random.Random) -> int:
-    return dice.choice(LARGE) if dice.random() < 0.01 else dice.choice(SIZES)
 
 
 class Siege:
