@@ -41,6 +41,7 @@ class Baseline:
     failed: list[str]
     trouble: list[str]
     """Why a trial came to no verdict."""
+    cpu: float = 0.0
 
     @property
     def sound(self) -> bool:
@@ -77,7 +78,7 @@ def baseline(mutants: Sequence[Mutant]) -> Baseline:
     for why in trouble:
         print(f"FAILS without any mutant: {why}")
     print(f"unmutated: {len(tests)} tests and {len(seeds)} seeds, {len(failed)} of them fail", flush=True)
-    return Baseline(seconds, failed, trouble)
+    return Baseline(seconds, failed, trouble, sum(verdict.cpu for verdict in verdicts))
 
 
 # Mutated
@@ -92,6 +93,8 @@ class Outcome:
     """The test or seed that noticed it; empty: none did."""
     why: str
     seconds: float
+    cpu: float = 0.0
+    """Seconds that went by, and seconds of the processor."""
 
     @property
     def by_seed(self) -> bool:
@@ -100,7 +103,7 @@ class Outcome:
 
 def judge(mutant: Mutant, before: Baseline) -> Outcome:
     """Run a mutant against its tests, fastest first, then its seeds, until one notices."""
-    began = time.monotonic()
+    began, cpu = time.monotonic(), 0.0
     if stale := stale_text(mutant):
         return Outcome(mutant, "", stale, 0.0)
     tests = sorted((test for test in paths_of(mutant.killers) if before.passed(test)), key=before.cost)
@@ -110,10 +113,11 @@ def judge(mutant: Mutant, before: Baseline) -> Outcome:
         if not what:
             continue
         verdict = trial(Task(mutant, kind, tuple(what)))
+        cpu += verdict.cpu
         if verdict.killed:
-            return Outcome(mutant, verdict.failed[0], verdict.why, time.monotonic() - began)
+            return Outcome(mutant, verdict.failed[0], verdict.why, time.monotonic() - began, cpu)
         why = verdict.trouble or f"{verdict.ran} {kind} ran and all passed"
-    return Outcome(mutant, "", why, time.monotonic() - began)
+    return Outcome(mutant, "", why, time.monotonic() - began, cpu)
 
 
 def run_all(mutants: Sequence[Mutant], *, seeds: int) -> int:
@@ -136,7 +140,8 @@ def run_all(mutants: Sequence[Mutant], *, seeds: int) -> int:
     survived = [outcome for outcome in outcomes if not outcome.by]
     by_seeds = sum(outcome.by_seed for outcome in outcomes)
     killed = len(outcomes) - len(survived)
-    print(f"{time.monotonic() - began:.0f} s")
+    cpu = before.cpu + sum(outcome.cpu for outcome in outcomes)
+    print(f"{time.monotonic() - began:.0f} s, {cpu:.0f} s of the processor")
     print(
         f"mutants total={len(outcomes)} killed={killed} survived={len(survived)} "
         f"by_directed={killed - by_seeds} by_seeds={by_seeds}"

@@ -44,6 +44,8 @@ class Verdict:
     """Why this is no verdict at all."""
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each took."""
+    cpu: float = 0.0
+    """Seconds of the processor, for all of it."""
 
     @property
     def killed(self) -> bool:
@@ -103,6 +105,7 @@ def _attempt(answer: Connection, task: Task, scratch: str) -> None:
     verdict = _run_tests(task) if task.kind == "tests" else _run_seeds(task)
     if verdict.why.startswith(OUR_OWN_FAULT):
         verdict.trouble = f"the mutant itself is broken: {verdict.why}"
+    verdict.cpu = time.process_time()
     answer.send(verdict)
     answer.close()
 
