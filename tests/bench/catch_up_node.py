@@ -28,22 +28,23 @@ def delay_datagrams(seconds: float) -> None:
     send = transport.sendto
     lines: dict[Any, deque[tuple[float, bytes, Any]]] = {}
 
-    def leave(self: Any) -> None:
-        line, now = lines[self], self._loop.time()
-        while line and line[0][0] <= now:
+    def leave(self: Any, loop: asyncio.AbstractEventLoop) -> None:
+        line, now = lines[self], loop.time()
+        while line and line[0][0] <= now and not self.is_closing():
             _, data, address = line.popleft()
-            if not self.is_closing():
-                send(self, data, address)
-        if line:
-            self._loop.call_at(line[0][0], leave, self)
+            send(self, data, address)
+        if line and not self.is_closing():
+            loop.call_at(line[0][0], leave, self, loop)
         else:
             del lines[self]
 
     def sendto(self: Any, data: Any, addr: Any = None) -> None:
+        if self.is_closing():
+            return
         at = self._loop.time() + seconds
         if self not in lines:
             lines[self] = deque()
-            self._loop.call_at(at, leave, self)
+            self._loop.call_at(at, leave, self, self._loop)
         lines[self].append((at, bytes(data), addr))
 
     transport.sendto = sendto
