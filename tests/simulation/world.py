@@ -7,12 +7,10 @@ out in order, so a crash between any two of them is a cut through that list. One
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import assert_never
 
 from chain.block import Body
 from chain.effects import (
-    Arrived,
     Asks,
     CommitteeChanged,
     Delivered,
@@ -23,8 +21,6 @@ from chain.effects import (
     HistoryGrew,
     Input,
     JournalLost,
-    LinkDown,
-    LinkUp,
     Ordered,
     Pending,
     Persist,
@@ -40,14 +36,15 @@ from chain.records import Record
 from chain.replica import Replica
 from chain.store import Store
 from tests.simulation.keys import HASHED, Scheme
-from tests.simulation.machine import Core, Link, Node
-from tests.simulation.network import Calendar, Latency, fixed
+from tests.simulation.machine import Core, Node
+from tests.simulation.network import Latency, fixed
 from tests.simulation.properties import Properties
 from tests.simulation.room import Room, Seat, make_room
 from tests.simulation.signatures import Violation
+from tests.simulation.wires import Wires
 
 
-class World:
+class World(Wires):
     """A room of n members, all linked to all unless told otherwise, and everything that happens to it."""
 
     def __init__(
@@ -61,34 +58,22 @@ class World:
         room: Room | None = None,
         trace: Callable[[str], None] | None = None,
     ) -> None:
-        self.dice = random.Random(seed)
+        super().__init__(random.Random(seed), latency=latency or fixed(1 / 16), in_order=in_order)
         self.scheme = scheme
         self.room = room or make_room(n, scheme)
-        self.calendar = Calendar()
-        self.latency = latency or fixed(1 / 16)
-        self.in_order = in_order
         self.properties: Properties = Properties(self.room)
-        self.nodes: list[Node] = []
-        self.blocked: set[frozenset[Node]] = set()
-        """Pairs that cannot link for now."""
-        self.may_link: Callable[[Node, Node], bool] = lambda one, other: True
-        self.notice: Latency = fixed(0)
-        """How long an end takes to notice that its link is gone."""
         self.restart_after: Latency | None = None
         """How long a crashed node is down; None: until told otherwise."""
         self.on_asks: Callable[[Node, Asks], None] = lambda node, asks: None
         """What people do when somebody asks to be let in."""
-        self.sift: Callable[[Link, Node, bytes], bytes | None] | None = None
-        """What the network lets pass of an envelope that leaves this end; it may keep the rest for later."""
         self.after_step: Callable[[Node], None] | None = None
         """Looks at each honest member after each of its steps."""
         self.tally: Counter[str] = Counter()
         """Faults injected, by kind."""
         self.more_lie_than_we_bear = False
         """Whether the test lets a quorum sign two blocks of one height: then a fork is to be noticed."""
-        self.envelopes = self.bytes = self.steps = self.crashes = self.cuts = 0
+        self.steps = self.crashes = 0
         self.max_steps = 200_000
-        self._links: dict[frozenset[Node], Link] = {}
         self._awake: dict[Node, None] = {}
         self._trace = trace
 
@@ -179,72 +164,6 @@ class World:
     def at(self, delay: float, happen: Callable[[], object]) -> None:
         """Do something `delay` seconds from now."""
         self.calendar.schedule(self.calendar.now + delay, lambda: void(happen()))
-
-    def relink(self) -> None:
-        """Open every link that may be and is not, cut every one that may not be and is."""
-        for index, one in enumerate(self.nodes):
-            for other in self.nodes[index + 1 :]:
-                link = self._links.get(frozenset((one, other)))
-                wanted = self._linkable(one, other)
-                if wanted and (link is None or not link.up):
-                    self._connect(one, other)
-                elif link is not None and link.up and not wanted:
-                    self.cut(one, other)
-
-    def _linkable(self, one: Node, other: Node) -> bool:
-        return (
-            one.replica is not None
-            and other.replica is not None
-            and one.id != other.id
-            and frozenset((one, other)) not in self.blocked
-            and self.may_link(one, other)
-        )
-
-    def _connect(self, one: Node, other: Node) -> None:
-        pair = frozenset((one, other))
-        link = self._links.get(pair)
-        if link is None:
-            link = Link(one, other, latency=self.latency, in_order=self.in_order)
-            self._links[pair] = link
-        link.up = True
-        link.openings += 1
-        for end in link.ends:
-            if notice := link.notices.pop(end, None):
-                notice.alive = False
-            peer = link.other(end).id
-            former = end.links.get(peer)
-            if former is not None and former is not link and (notice := former.notices.pop(end, None)):
-                notice.alive = False
-            end.links[peer] = link
-            self.give(end, LinkUp(peer))
-
-    def slow(self, source: Node, target: Node, latency: Latency) -> None:
-        """From now on what `source` sends to `target` takes this long."""
-        self._links[frozenset((source, target))].lanes[source].latency = latency
-
-    def cut(self, one: Node, other: Node) -> None:
-        """Lose the link and all that is under way on it; each end notices in its own time."""
-        link = self._links.get(frozenset((one, other)))
-        if link is None or not link.up:
-            return
-        self.cuts += 1
-        self._drop(link)
-
-    def _drop(self, link: Link) -> None:
-        link.up = False
-        for lane in link.lanes.values():
-            lane.lose_everything()
-        for end in link.ends:
-            if end.replica is not None:
-                at = self.calendar.now + self.notice(self.dice)
-                link.notices[end] = self.calendar.schedule(at, partial(self._notice, link, end))
-
-    def _notice(self, link: Link, end: Node) -> None:
-        link.notices.pop(end, None)
-        peer = link.other(end).id
-        if end.replica is not None and end.links.get(peer) is link:
-            del end.links[peer]
-            self.give(end, LinkDown(peer))
 
     def crash(self, node: Node) -> None:
         """Stop at once; what is durable stays. It comes back by itself if `restart_after` says so."""
@@ -433,27 +352,6 @@ class World:
             return
         for changed in (data,) if node.rewrite is None else node.rewrite(target, data):
             self.transmit(node, target, changed)
-
-    def transmit(self, node: Node, target: Node, data: bytes) -> None:
-        """This envelope leaves a machine, whoever made it; lost if their link is down."""
-        self.envelopes += 1
-        self.bytes += len(data)
-        link = self._links[frozenset((node, target))]
-        if not link.up:
-            return
-        passing = data if self.sift is None else self.sift(link, node, data)
-        if passing is not None:
-            self.carry(link, node, passing)
-
-    def carry(self, link: Link, source: Node, data: bytes) -> None:
-        """It is under way now."""
-        target = link.other(source)
-        link.lanes[source].carry(self.calendar, self.dice, lambda: self._arrive(source, target, data))
-
-    def _arrive(self, source: Node, target: Node, data: bytes) -> None:
-        kept = target.filter(data) if target.filter else data
-        if kept is not None and target.replica is not None:
-            self.give(target, Arrived(source.id, kept))
 
     def _set_timer(self, node: Node, at: float | None) -> None:
         if node.timer is not None:
