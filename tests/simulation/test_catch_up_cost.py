@@ -10,7 +10,7 @@ SIZE = 20  # bytes of text: many small blocks in an answer
 
 
 def after_absence(missed: int) -> tuple[World, Node, list[Message], list[Message]]:
-    """One of four missed so many blocks and is back: the world, it, what reached it and what reached others."""
+    """One of four missed so many blocks and is back: the world, it, what reached it and them."""
     world = quiet_room(4)
     back = member_at(world, 3)
     for node in world.nodes:
