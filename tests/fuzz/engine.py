@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import cast
 
@@ -19,15 +20,16 @@ from tests.fuzz.mutate import dice_for
 
 SLOW = 0.05
 """Seconds of processor time that one input may take."""
-HANG = 5
+HANG = 2
 """Seconds of processor time after which an input counts as endless."""
 PER_BYTE = 100
 FEWEST = 100
 """Inputs that are run however little time there is: fewer show nothing."""
-MAX_FAILURES = 5
+MAX_FAILURES = 3
 """Of one decoder in one range: more of them say no more."""
 _LATE_CHANGES = 0.2
-_ADDRESS_SPACE = 3 << 30
+_ADDRESS_SPACE = 1 << 30
+"""Bytes beyond those that the process has mapped when it begins."""
 
 
 class Endless(BaseException):
@@ -197,7 +199,11 @@ def _in_words(error: BaseException) -> str:
 def bound_address_space() -> None:
     """So that an input which asks for everything ends its process and not the machine."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, hard))
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return  # not Linux: the processor time of an input is bounded all the same
+    mapped = int(statm.read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + _ADDRESS_SPACE, hard))
 
 
 def run_range(decoder: Decoder, *, seed: int, start: int, stop: int, seconds: float = math.inf) -> Tally:
