@@ -5,6 +5,7 @@ verifies; the members' nodes have the rest. What the old vote key signed last is
 again: a new one takes its place here, and the members have to agree to it.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Repaired:
     found: tuple[str, ...]
     """A sentence for each thing that was wrong."""
     aside: Path | None
-    """Where the damaged files are now."""
+    """Where the damaged files are now; None where nothing was left of them."""
     height: int
     """How far the record goes that is here; the members' nodes have the rest."""
     unsent: int
@@ -54,7 +55,7 @@ class Repaired:
         more = f" (and {len(self.found) - _SHOWN} more)" if len(self.found) > _SHOWN else ""
         lines = [
             f"Damaged: {'; '.join(self.found[:_SHOWN])}{more}.",
-            f"Nothing was deleted: the damaged files are in {self.aside}.",
+            f"Nothing was deleted{'' if self.aside is None else f': the damaged files are in {self.aside}'}.",
             f"The record up to block {self.height} is here; {self.unsent} of your messages are queued again.",
         ]
         if self.members > LARGEST_UNANIMOUS:
@@ -87,13 +88,14 @@ def repair(home: Home, room: RoomConfig) -> Repaired:
         aside = _new_aside(home, room)
         # The key first: from here on nothing that happens can make the old one sign again.
         vote_file = home.vote_file(room.fingerprint)
-        if vote_file.exists():
+        if os.path.lexists(vote_file):
             set_aside(vote_file, directory=aside)
         create_key(vote_file, purpose="vote")
         unsent = 0 if genesis is None else _rebuild(home, room, genesis, me=me, aside=aside)
         height, members = _reach(home, room, me)
         found = (*damage, *([key_fault] if key_fault else []))
-        return Repaired(found, aside, height=height, unsent=unsent, members=members)
+        moved = aside if aside.exists() else None
+        return Repaired(found, moved, height=height, unsent=unsent, members=members)
 
 
 # Looking

@@ -391,7 +391,10 @@ class Seat:
     async def events(self, *, since: int | None, watching: bool) -> AsyncIterator[AsyncIterator[AnyEvent]]:
         """As NodeApi.events."""
         with self._bus.subscribe(watching=watching) as subscription:
-            first: list[AnyEvent] = [self.room(), *self._admission.events(), *self._removals.events()]
+            first: list[AnyEvent] = [self.room()]
+            # Some of these were noted before anybody could listen.
+            first += [NoticeEvent(message=note) for note in (*self._notes, *self._key_notes)]
+            first += [*self._admission.events(), *self._removals.events()]
             first += self._said.events()
             self.update_watch()
             stream = self._teller.stream(first, since=since, live=subscription)

@@ -137,7 +137,8 @@ async def test_a_lost_or_damaged_vote_key_is_replaced_and_the_record_stays(
     with pytest.raises(KeyFileError, match="--repair"):
         vote_of(ann)
     done = repair(ann.home, ann.room)
-    assert (len(done.found), done.height) == (1, 3)
+    assert (len(done.found), done.height, done.aside is None) == (1, 3, lost)
+    assert ("damaged files are in" in done.told()) == (not lost)
     assert vote_of(ann) != key
     assert log_of(ann) == ["one", "two", "three"]
     assert queued(ann) == ["never sent"]
