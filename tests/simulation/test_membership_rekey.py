@@ -178,7 +178,7 @@ def test_a_queue_from_an_old_disk_is_not_said_again() -> None:
 @pytest.mark.parametrize("index", range(9))
 def test_a_crash_anywhere_on_the_way_back_delays_it_only(rule: AdmissionRule, index: int) -> None:
     """The node of a user that waits is started again with the same new key."""
-    for step in range(0, 8, 2):
+    for step in range(0, 8, 3):
         world = trusting(4, rule=rule)
         node = world.nodes[3]
         talk(world, *world.nodes)
@@ -201,7 +201,7 @@ def test_a_crash_anywhere_on_the_way_back_delays_it_only(rule: AdmissionRule, in
 @pytest.mark.parametrize("victim", [0, 1, 2])
 def test_members_that_crash_while_another_comes_back_find_the_right_epoch(victim: int) -> None:
     for step in range(0, 8, 2):
-        for index in range(0, 6, 2):
+        for index in range(0, 6, 3):
             world = trusting(5, rule=AdmissionRule.AUTO)
             node = world.nodes[4]
             lose_disk(world, node)

@@ -101,7 +101,7 @@ CHANGES: dict[str, Callable[[Hall, Node, Node], None]] = {
 
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize("what", list(CHANGES))
-@pytest.mark.parametrize("n", [6, 7])
+@pytest.mark.parametrize("n", [6])
 def test_a_change_passes_in_a_later_round_when_the_leader_does_not_vote(
     n: int, what: str, latency: Latency
 ) -> None:
@@ -121,8 +121,8 @@ def test_a_change_passes_in_a_later_round_when_the_leader_does_not_vote(
 @pytest.mark.parametrize("what", list(CHANGES))
 @pytest.mark.parametrize("crashes", ["leader", "other"])
 def test_a_crash_at_any_boundary_while_a_change_passes_costs_time_only(crashes: str, what: str) -> None:
-    for step in (0, 2, 5):
-        for index in (0, 2, 4):
+    for step in (1, 4):
+        for index in (0, 3):
             hall = Hall(5, latency=fixed(1 / 16))
             world, leader = hall.world, hall.leader()
             other, victim = others(world, leader, hall.leader(1))[:2]
@@ -148,8 +148,7 @@ def isolate(world: World, island: list[Node]) -> None:
 
 
 @pytest.mark.parametrize("what", list(CHANGES))
-@pytest.mark.parametrize("away", [1, 2])
-@pytest.mark.parametrize("n", [5, 7])
+@pytest.mark.parametrize(("n", "away"), [(5, 1), (7, 2)])
 def test_a_change_passes_on_the_side_that_has_a_quorum_and_reaches_the_other(
     n: int, away: int, what: str
 ) -> None:
