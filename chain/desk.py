@@ -3,6 +3,8 @@
 Volatile by design: what lapses with an epoch is moved again, what a restart loses is asked again.
 """
 
+from collections.abc import Container
+
 from chain.block import SLOT_CONTROL, SLOT_CONTROL_BYTES, Slot
 from chain.codec import encode
 from chain.control import AdmissionRule, Admit, Approve, Control, Motion, Rekey, Remove, Request
@@ -29,7 +31,14 @@ class Desk:
     """The membership business of one replica."""
 
     def __init__(
-        self, *, rule: AdmissionRule, verify: Verifier, out: Outbox, me: MemberId, court: Court
+        self,
+        *,
+        rule: AdmissionRule,
+        verify: Verifier,
+        out: Outbox,
+        me: MemberId,
+        court: Court,
+        departed: Container[MemberId],
     ) -> None:
         self._rule = rule
         self._verify = verify
@@ -48,6 +57,8 @@ class Desk:
         self._wants: dict[MemberId, Motion] = {}
         self._to_move: list[Control] = []
         self._court = court
+        self._departed = departed
+        """Who was a member and is none now."""
         self._accused: set[VoteKey] = set()
         """Whom slots of this epoch accuse already."""
         self._proposed: dict[MemberId, VoteKey] = {}
@@ -116,6 +127,9 @@ class Desk:
     def _refusal(self, request: Request, peer: MemberId, tip: Tip, clock_ms: int) -> str | None:
         if request.identity != peer:
             return "the request is somebody else's"
+        if request.voucher is None and request.identity in self._departed:
+            # It may have asked for a new key while it was a member: that is no wish to come back.
+            return "you were removed from this room; ask a member for a new invitation"
         if any(alike(request.nick, member.nick) for member in tip.committee.members):
             return "somebody here has this nick, or one much like it; choose another"
         if request.voucher is not None and request.voucher.key in tip.spent:

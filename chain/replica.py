@@ -102,7 +102,14 @@ class Replica:
         self.state.ordering.restore(snapshot.journal)
         self.out = self.state.out
         self._backlog = Backlog(snapshot.queue, out=self.out)
-        self.desk = Desk(rule=rule, verify=verify, out=self.out, me=identity, court=self.state.court)
+        self.desk = Desk(
+            rule=rule,
+            verify=verify,
+            out=self.out,
+            me=identity,
+            court=self.state.court,
+            departed=self.state.departed,
+        )
         self.desk.recall(self.state.tip.ballot)
         self.desk.accuse(tip=self.tip)
         self.history: History | None = None

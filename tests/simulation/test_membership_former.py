@@ -17,13 +17,16 @@ from chain.message import (
     UNSIGNED,
     Ack,
     Committed,
+    JoinRequest,
     Message,
     Precommit,
     Prevote,
     Propose,
+    Refusal,
     RoundChange,
     pack,
     signed,
+    unpack,
 )
 from tests.simulation.change import a_room, check_room, come_back, members, new_key, others, remove, top
 from tests.simulation.machine import Node
@@ -241,3 +244,18 @@ def test_a_founder_that_rewrites_the_past_stops_nobody() -> None:
         world.say(node)
     world.run()
     check_room(world)
+
+
+def test_a_request_for_a_new_key_that_comes_after_the_removal_admits_nobody() -> None:
+    """It was meant for a member; whoever says yes to it would let somebody in who believes itself out."""
+    world, gone, _ = room_that_lost_one()
+    asked: list[Asks] = []
+    world.on_asks = lambda node, asks: asked.append(asks)
+    request = new_key(world, gone)
+    heard: list[bytes] = []
+    gone.filter = partial(overheard, heard)
+    replay(world, others(world, gone)[0], gone, pack([JoinRequest(request)]))
+    assert not asked
+    assert [m.reason for data in heard for m in unpack(data) if isinstance(m, Refusal)] == [
+        "you were removed from this room; ask a member for a new invitation"
+    ]

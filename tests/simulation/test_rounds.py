@@ -1,6 +1,5 @@
 """Rounds that fail one after another do so at the pace of a timer, whatever made them fail."""
 
-import pytest
 from msgspec.structs import replace
 
 from chain.block import Head
@@ -13,9 +12,6 @@ from tests.simulation.test_exact import quiet_room
 ROUNDS = 14
 
 
-@pytest.mark.xfail(
-    strict=True, reason="who refuses a proposal asks for the next round at once, however often"
-)
 def test_a_member_that_refused_every_leader_twice_asks_for_more_rounds_at_the_pace_of_its_timer() -> None:
     """Two certified branches of one lane make honest members refuse one another's proposals for ever.
 
