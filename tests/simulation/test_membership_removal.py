@@ -22,6 +22,7 @@ from tests.simulation.liars import losing
 from tests.simulation.machine import Node
 from tests.simulation.network import Latency, fixed, heavy_tailed, uniform
 from tests.simulation.newcomer import Door
+from tests.simulation.test_growth import invited
 from tests.simulation.world import World
 
 LATENCIES = [fixed(1 / 16), uniform(0.001, 0.2), heavy_tailed(0.02, cap=1.0)]
@@ -211,8 +212,9 @@ def test_a_removed_member_that_is_let_in_again_goes_on_in_its_old_store(latency:
     assert node.running.removed
     world.crash(node)
     door = Door(world)
-    request = new_key(world, node)
-    door.knock_again(node, request, sponsor=members(world)[0])
+    new_key(world, node)
+    sponsor = members(world)[0]
+    door.knock_again(node, invited(world, node.seat, sponsor), sponsor=sponsor)
     door.run()
     assert node in members(world)
     talk(world, *members(world))
