@@ -57,7 +57,8 @@ class NodeApi(Protocol):
     def events(
         self, *, since: int | None = None, watching: bool = True
     ) -> AbstractAsyncContextManager[AsyncIterator[AnyEvent]]:
-        """`room` first, then who asks and what of ours is pending, then every event from now on, in order.
+        """`room` first, then what is wrong, who asks or is to go, and what of ours is pending; then every
+        event from now on, in order.
 
         With `since`, the final messages from that index on come before later ones, whole and by index,
         however long ago they were said (0: all). A subscriber that falls far behind is cut off with an error.

@@ -69,7 +69,7 @@ logger = logging.getLogger(__name__)
 
 
 class Seat:
-    """Made with `take`; `run` must be running for anything to happen."""
+    """To be prepared, then run: nothing happens without. Its store is closed by `aclose`."""
 
     def __init__(
         self,

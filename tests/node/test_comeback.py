@@ -99,6 +99,7 @@ async def test_a_store_behind_its_mark_comes_back_when_a_quorum_says_yes_by_hand
     async with AsyncExitStack() as stack:
         for person in people:
             await stack.enter_async_context(person.up())
+        await dee.told.wait(NoticeEvent, lambda event: "lost its latest changes" in event.message)
         await dee.told.wait(NoticeEvent, lambda event: "asks the members" in event.message)
         waiting = await dee.node.say("three")
         for have, person in enumerate((ann, bob, cal)):
