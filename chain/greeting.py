@@ -39,6 +39,8 @@ class Greeting:
         """The last HELLO of each peer at our height that is still to be answered with what it lacks."""
         self._not_before: dict[MemberId, float] = {}
         """When the next such answer may go: a HELLO is small, and what it asks for can be large."""
+        self.observers: set[MemberId] = set()
+        """Linked members that sign nothing: they ask for no other round, and may be shown too few votes."""
         self._behind = False
         """Somebody claimed a height that we had not reached."""
 
@@ -59,6 +61,7 @@ class Greeting:
         state.out.linked.discard(peer)
         state.out.unsend(peer)
         state.lists.pop(peer, None)
+        self.observers.discard(peer)
         for table in (self._told, self._asked_where, self._epochs, self._due, self._not_before):
             table.pop(peer, None)
         self._fetch.forget(peer)
@@ -91,7 +94,7 @@ class Greeting:
                 height=state.tip.height,
                 block=state.tip.block,
                 linked=tuple(sorted(state.out.members)),
-                mine=self._standing(state.me),
+                mine=None if state.journal_lost else self._standing(state.me),
                 yours=self._standing(state.tip.committee.place(peer)),
                 reply=reply,
             ),
@@ -102,6 +105,11 @@ class Greeting:
             return None
         rounds = rounds_of(self._state.ordering.votes_of(place))
         return standing_of(self._state.broadcast, place, rounds=rounds)
+
+    def observe(self) -> None:
+        """Our key signs nothing more: the others hear of it, since who observes asks for no other round."""
+        for peer in sorted(self._state.out.members):
+            self.hello(peer)
 
     def part(self, final: Committed) -> None:
         """Whom this epoch-final block removed is shown it; what it lacks below, it asks for."""
@@ -128,6 +136,10 @@ class Greeting:
         state, tip = self._state, self._state.tip
         place, gone = tip.committee.place(peer), state.departed.get(peer)
         self._epochs[peer] = hello.epoch
+        if place is not None and hello.mine is None:
+            self.observers.add(peer)
+        else:
+            self.observers.discard(peer)
         if place is not None:
             state.lists[peer] = frozenset(hello.linked)
             if self._history_fetch is not None:

@@ -118,6 +118,7 @@ class Replica:
         self._fetch = Fetch(self.out)
         self._greeting = Greeting(self.state, fetch=self._fetch, history=self.history)
         self._timer: float | None = None
+        self._observing = self.journal_lost
         self._intake = Intake(self.state, greeting=self._greeting, fetch=self._fetch, history=self.history)
         self._answers = Answers(self.state, greeting=self._greeting)
         self._comeback = Comeback(self.state)
@@ -196,6 +197,9 @@ class Replica:
         for item in inputs:
             self._take(item)
         self._judge_accused()
+        if self.journal_lost and not self._observing:
+            self._greeting.observe()
+        self._observing = self.journal_lost
         exchange_again = self._greeting.exchange()
         deadline = min((at for at in (self._settle(), exchange_again) if at is not None), default=None)
         if self._greeting.level:
@@ -274,7 +278,9 @@ class Replica:
     def _commit(self, commit: Commit) -> None:
         state, block, after = self.state, commit.extension.block, commit.extension.tip
         # Who gave up on a round may be shown too few precommits, and its timer does not run again.
-        for peer in state.ordering.may_miss():
+        # So may who signs nothing: it never gives up.
+        observers = self._greeting.observers & self.out.members
+        for peer in sorted({*state.ordering.may_miss(), *observers}):
             self.out.to(peer, Committed(block, commit.certificate))
         self._backlog.drop(state.own_ordered(block.cut))
         grounds = state.ordering.objections.grounds() if commit.certificate.round > 0 else ()

@@ -1,16 +1,10 @@
-"""A schedule that the protocol does not pass yet: what a liar can keep from a member that only observes."""
-
-import pytest
+"""What a liar cannot keep from a member that only observes."""
 
 from chain.message import Committed, Hello, Precommit, unpack
 from tests.simulation.liars import heights_above, room_with_liar, slot_of, tell, wait
 from tests.simulation.machine import Node
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="who observes never gives up on a round, so nobody shows it that the round was decided",
-)
 def test_a_member_whose_key_stopped_hears_of_every_block_also_if_a_liar_hides_its_precommit() -> None:
     """It is linked to everybody and at their height; the honest precommits alone are one too few for it."""
     world, liar, (victim, *others) = room_with_liar(leads=True)
