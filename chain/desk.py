@@ -217,22 +217,24 @@ class Desk:
                 continue
             self._accused.add(key)
             self._to_move.append(accusation)
-            if member.identity not in self._wants:
-                self._proposed[member.identity] = key
-                self.want(Remove(member.identity), tip=tip)
+            self._proposed[member.identity] = key
+        self._propose_removals(tip)
 
     def note_accused(self, key: VoteKey) -> None:
         """A slot of this epoch holds evidence against this vote key."""
         self._accused.add(key)
 
-    def _withdraw_proposals(self, tip: Tip) -> None:
-        """Who came back with another vote key is not proposed for removal any more."""
+    def _propose_removals(self, tip: Tip) -> None:
+        """Move the removal of whom we caught, and no more than that: what others move, people approve.
+
+        Who came back with another vote key is not proposed any more.
+        """
         keys = {member.identity: member.vote_key for member in tip.committee.members}
         for member, key in list(self._proposed.items()):
             if keys.get(member) != key:
                 del self._proposed[member]
-                if isinstance(self._wants.get(member), Remove):
-                    del self._wants[member]
+            elif Remove(member) not in (*self._to_move, *(motion for motion, _ in self.motions.values())):
+                self._to_move.append(Remove(member))
 
     def recall(self, ballot: Ballot) -> None:
         """After a restart: the motions that were ordered in this epoch, and who was for them."""
@@ -305,7 +307,7 @@ class Desk:
         self.motions.clear()
         self._to_move.clear()
         self._accused.clear()
-        self._withdraw_proposals(tip)
+        self._propose_removals(tip)
         for peer in list(self.guests):
             if tip.committee.place(peer) is not None:
                 del self.guests[peer]

@@ -190,7 +190,7 @@ def test_whoever_is_told_convicts_and_all_learn_order_and_mute(
         assert {kept.member for kept in node.store.evidence()} == {liar.node.id}
         assert len(ordered_accusations(world, node)) == 1
         motions = [motion for motion, _ in node.running.desk.motions.values()]
-        assert motions == [Remove(liar.node.id)]
+        assert set(motions) == {Remove(liar.node.id)}
         for kept in node.store.evidence():
             data = node.store.case(kept)
             assert data is not None
@@ -218,6 +218,19 @@ def test_the_proposed_removal_takes_a_quorum_and_nothing_of_the_removed_key_coun
     world.run()
     assert [node.running.tip.committee.n for node in honest] == [3, 3, 3]
     assert all(node.running.tip.committee.place(liar.node.id) is None for node in honest)
+
+
+def test_all_who_catch_a_member_propose_its_removal_and_none_of_them_approves_it() -> None:
+    """A quorum of machines that saw the same must not remove anybody: that is for people."""
+    liar, honest = room_with(Liar.two_prevotes)
+    for node in honest:
+        for message in liar.two_prevotes():
+            tell(liar.world, node, liar.node, message)
+    liar.world.run()
+    assert [node.running.tip.committee.n for node in honest] == [4, 4, 4]
+    backers = [by for node in honest for _, by in node.running.desk.motions.values()]
+    assert backers
+    assert all(len(by) == 1 for by in backers)
 
 
 def test_evidence_outlives_a_restart_and_is_not_ordered_twice() -> None:
