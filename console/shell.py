@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from console.sanitize import one_line
 from console.screen import show_error
 from console.settings import Settings
 from node.errors import Exit, NodeError
@@ -110,8 +111,18 @@ def _set_up_logging(verbose: int) -> None:
         # Otherwise Python itself prints warnings of libraries to standard error.
         logging.getLogger().addHandler(logging.NullHandler())
         return
-    logging.basicConfig(
-        level=logging.INFO if verbose == 1 else logging.DEBUG,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(log_formatter())
+    logging.basicConfig(level=logging.INFO if verbose == 1 else logging.DEBUG, handlers=[handler])
+
+
+def log_formatter() -> logging.Formatter:
+    """For lines that go to a terminal."""
+    return _PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+class _PlainFormatter(logging.Formatter):
+    """What a peer wrote may stand in a log line, too."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return one_line(super().formatMessage(record))

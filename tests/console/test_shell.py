@@ -1,6 +1,7 @@
 """Whatever a command raises, a person reads two sentences and a script sees one exit code."""
 
 import errno
+import logging
 
 import pytest
 
@@ -56,3 +57,8 @@ def test_the_code_of_a_command_that_ends_well_is_its_own() -> None:
         return Exit.NO
 
     assert shell.run(SETTINGS, command) == 1
+
+
+def test_what_a_peer_wrote_cannot_steer_the_terminal_through_the_log() -> None:
+    record = logging.LogRecord("node", logging.WARNING, "", 0, "a peer says %s", ("\x1b[2Jbye\nnext",), None)
+    assert shell.log_formatter().format(record).endswith("WARNING node: a peer says bye next")
