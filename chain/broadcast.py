@@ -251,6 +251,8 @@ class Broadcast:
             news |= new
             if gone is not None:
                 self._asked.pop(gone.id, None)
+            if gone == head:
+                continue
             if new:
                 self._compare_heads(lane, ack.signer)
             self.pull(place, head, peer=peer)

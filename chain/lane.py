@@ -84,7 +84,7 @@ class Lane:
     def record_ack(
         self, acker: int, head: Head, ack: Ack, slots: dict[SlotId, KeepSlot]
     ) -> tuple[bool, Head | None]:
-        """Note that `acker` acked `head`; whether that is news, and which head gave way for it, if any."""
+        """Note that `acker` acked `head`; whether that is news, and which head found no room, if any."""
         heads = self.acks.setdefault(acker, [])
         if any(self.descends(known, head, slots) or known == head for known, _ in heads):
             return False, None
@@ -92,6 +92,8 @@ class Lane:
         gone = None
         if len(heads) >= HEADS_PER_ACKER:
             lowest = min(heads, key=lambda entry: entry[0].seq)
+            if head.seq <= lowest[0].seq:
+                return False, head  # or two of them would push each other out, and be passed on, for ever
             heads.remove(lowest)
             gone = lowest[0]
         heads.append((head, ack))

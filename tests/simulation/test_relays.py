@@ -2,8 +2,6 @@
 
 from collections import Counter
 
-import pytest
-
 from chain.block import Head
 from chain.lane import HEADS_PER_ACKER
 from chain.message import UNSIGNED, Ack, signed, unpack
@@ -13,7 +11,6 @@ from tests.simulation.network import uniform
 from tests.simulation.world import World
 
 
-@pytest.mark.xfail(strict=True, reason="an ack that gave way for another is news again when it comes back")
 def test_acks_of_more_heads_than_are_kept_are_not_relayed_in_circles() -> None:
     """Its link is gone, so that everybody passes its acks on to everybody."""
     world = World(7, latency=uniform(0.01, 0.2))
