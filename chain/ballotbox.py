@@ -228,8 +228,20 @@ class BallotBox:
     def round_to_enter(self) -> int | None:
         """The highest round beyond ours at which a quorum of members is."""
         at: dict[int, int] = {}
-        for vote in self.every():
+        for vote in self._beyond():
             at[vote.signer] = max(at.get(vote.signer, 0), vote.round)
         quorum = self.epoch.committee.quorum
-        reached = sorted(at.values(), reverse=True)
-        return reached[quorum - 1] if len(reached) >= quorum and reached[quorum - 1] > self.round else None
+        return sorted(at.values(), reverse=True)[quorum - 1] if len(at) >= quorum else None
+
+    def _beyond(self) -> Iterator[Vote]:
+        """The votes of rounds after ours: mostly none."""
+        for round_, proposal in self.proposals.items():
+            if round_ > self.round:
+                yield proposal
+        for by_round in (self.prevotes, self.precommits):
+            for round_, votes in by_round.items():
+                if round_ > self.round:
+                    yield from votes.values()
+        for vote in self.round_changes.values():
+            if vote.round > self.round:
+                yield vote

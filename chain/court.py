@@ -73,6 +73,13 @@ class Court:
         committee = self._committees[epoch]
         return convict(evidence, room=self._room, committee=committee, verify=self._verify)
 
+    def is_ahead(self, data: bytes) -> bool:
+        """Whether it is about an epoch whose committee we do not know yet."""
+        try:
+            return epoch_of(decode_evidence(data)) >= len(self._committees)
+        except MalformedError:
+            return False
+
     def is_known(self, data: bytes) -> bool:
         """Whether just this evidence convicted somebody already: nothing is to be checked again."""
         return any(known.evidence == data for known in self.convicted.values())

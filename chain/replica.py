@@ -459,5 +459,8 @@ class Replica:
 
     def _on_accusation(self, peer: MemberId, evidence: bytes) -> None:
         """Evidence of an epoch we have not reached shows nothing yet; it comes again with a HELLO."""
-        if not self.state.court.is_known(evidence) and self.state.judge(evidence) is None:
+        court = self.state.court
+        if court.is_ahead(evidence):
+            self._greeting.ask_where(peer)
+        elif not court.is_known(evidence) and self.state.judge(evidence) is None:
             self.out.fault(peer, FaultKind.LYING, "evidence that shows nothing")

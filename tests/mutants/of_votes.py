@@ -250,8 +250,8 @@ MUTANTS = (
         (
             Edit(
                 BALLOTBOX,
-                "        quorum = self.epoch.committee.quorum\n        reached =",
-                "        quorum = self.epoch.committee.quorum - 1\n        reached =",
+                "        quorum = self.epoch.committee.quorum\n        return sorted(",
+                "        quorum = self.epoch.committee.quorum - 1\n        return sorted(",
             ),
         ),
         (BOX + "test_a_round_is_entered_once_a_quorum_is_there",),

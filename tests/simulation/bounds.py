@@ -4,7 +4,6 @@ from chain.broadcast import CUTS_REMEMBERED, Broadcast
 from chain.desk import MAX_GUESTS
 from chain.early import BYTES_PER_MEMBER, BYTES_PER_STRANGER
 from chain.lane import HEADS_PER_ACKER, WINDOW
-from chain.message import weight
 from chain.ordering import KNOWN_BLOCKS, Ordering
 from chain.parking import PARKED_BYTES_PER_OWNER
 from chain.replica import Replica
@@ -34,9 +33,7 @@ class Gauge:
         self._ordering(replica.state.ordering, n)
         for peer, kept in replica._intake._early._kept.items():
             limit = BYTES_PER_MEMBER if peer in replica.out.members else BYTES_PER_STRANGER
-            self._hold(
-                "early bytes", sum(weight(message) for *_, message in kept), max(limit, BYTES_PER_MEMBER)
-            )
+            self._hold("early bytes", sum(size for *_, size, _ in kept), max(limit, BYTES_PER_MEMBER))
         self._hold("guests", len(replica.desk.guests), MAX_GUESTS)
         self._hold("lists of links", len(replica.state.lists), len(replica.linked))
         self._hold("unsent envelopes", len(replica.out._messages), 0)

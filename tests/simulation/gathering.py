@@ -97,7 +97,9 @@ class Gathering(Siege):
         node = self.door.knock(seat, request, sponsor=sponsor)
         self.world.tally["joins"] += 1
         if self.dice.random() < 0.3:
-            self.world.at(self.dice.uniform(0, 3), partial(self._vanish, node))
+            wait = self.dice.uniform(0, 3)
+            if self.world.calendar.now + wait < self.horizon:  # afterwards nothing more goes wrong
+                self.world.at(wait, partial(self._vanish, node))
 
     def _vanish(self, node: Node) -> None:
         """It is gone, member by now or not, until the story heals."""

@@ -268,6 +268,18 @@ def test_who_was_away_when_somebody_was_caught_learns_of_it_from_the_record() ->
     assert away.running.state.broadcast.lanes[liar.place].frozen is not None
 
 
+def test_evidence_of_an_epoch_that_is_not_reached_yet_is_nobodys_fault() -> None:
+    """Whoever sends it may just be further; it comes again once we are there, too."""
+    liar, (behind, ahead, _) = room_with(Liar.two_prevotes)
+    world = liar.world
+    liar.epoch += 1
+    for message in (TwoVotes(liar.prevote(ONE), liar.prevote(OTHER)),):
+        tell(world, behind, ahead, Accusation(encode(message)))
+    world.run()
+    assert not behind.faults
+    assert not behind.evidence
+
+
 def test_evidence_that_shows_nothing_is_blamed_on_who_brings_it_and_mutes_nobody() -> None:
     world, liar, others = room_with_liar(leads=False)
     victim = Liar(world, others[1])

@@ -268,14 +268,12 @@ class World(Wires):
     def _watch_broadcast(self, node: Node, replica: Replica) -> None:
         """Note what its broadcast delivered and what is not ordered yet."""
         broadcast, earlier = replica.state.broadcast, set[SlotId]()
+        known, cut = self.properties.nodes[node.name].delivered_when, None
         for slot_id in broadcast.delivered_at:
-            self.properties.delivered(
-                node.name,
-                broadcast.slots[slot_id],
-                cut=tuple(lane.base for lane in broadcast.lanes),
-                earlier=earlier,
-                at=self.calendar.now,
-            )
+            if slot_id not in known:
+                cut = cut or tuple(lane.base for lane in broadcast.lanes)
+                kept = broadcast.slots[slot_id]
+                self.properties.delivered(node.name, kept, cut=cut, earlier=earlier, at=self.calendar.now)
             earlier.add(slot_id)
 
     def _crash_kind(self, effects: list[Effect], crash_at: int) -> str:
