@@ -134,10 +134,14 @@ class Hatch:
         ours_out, theirs_out = os.pipe()
         ours_err, theirs_err = os.pipe()
         sys.stdout.flush()
+        gc.disable()
         pid = os.fork()
         if pid == 0:
+            gc.freeze()  # garbage of ours that was collected there would close descriptors of the child's
+            gc.enable()
             _redirect(theirs_in, theirs_out, theirs_err)
             _become(arguments, death=death, witness=self.witness(name))
+        gc.enable()
         for each in (theirs_in, theirs_out, theirs_err):
             os.close(each)
         for each in (ours_in, ours_out, ours_err):

@@ -60,6 +60,7 @@ class Home:
 
     def log(self) -> list[Event]:
         """`pigeon log`, which must continue what it was before and keep whatever was shown as final."""
+        shown = self.shown("final")  # by now: a node that is up shows more while the log is read
         child = self.hatch.run(self.name, "log", *self.at)
         if child.code != 0:
             raise CrashFailed(f"{self.name}: log ended with {child.code}\n{child.complaints()}")
@@ -69,7 +70,7 @@ class Home:
         places = {event["id"]: event for event in self._log}
         if len(places) != len(self._log):
             raise CrashFailed(f"{self.name}: a message stands in the log twice")
-        for event in self.shown("final"):
+        for event in shown:
             kept = places.get(event["id"])
             if kept is None or (kept["index"], kept["text"]) != (event["index"], event["text"]):
                 raise CrashFailed(f"{self.name}: what was shown as final is lost or changed: {event}")
