@@ -29,7 +29,7 @@ SEED_SECONDS = 90
 NIGHTLY_SEEDS = 200_000
 AT_A_TIME = 8
 """Seeds that one process plays between two reports."""
-MINUTES = 4.5
+MINUTES = 4.8
 
 
 class Endless(BaseException):
