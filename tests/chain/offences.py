@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from chain.block import Block, Certificate, Head, Slot, block_checkpoint
+from chain.case import Exhibit, make_case
 from chain.codec import encode
 from chain.control import Remove
+from chain.crypto import ed25519_verify
 from chain.evidence import (
     BrokenPromise,
     Evidence,
@@ -129,6 +131,15 @@ class Offences:
     @property
     def genesis(self) -> bytes:
         return encode(self.room.genesis)
+
+    def case(self, exhibit: Exhibit, *, finals: tuple[Final, ...] | None = None) -> bytes:
+        """A file about it, with the walk to this epoch or another one."""
+        return make_case(
+            genesis=self.genesis,
+            finals=self.finals() if finals is None else finals,
+            exhibit=exhibit,
+            verify=ed25519_verify,
+        )
 
     # The offences, each by the member at `place`
 

@@ -8,7 +8,6 @@ from chain.case import (
     Fork,
     OtherVersionError,
     check_case,
-    make_case,
     parse_reference,
     reference,
 )
@@ -31,12 +30,7 @@ def offences() -> Offences:
 
 
 def file_of(offences: Offences, kind: str = "two slots for one place") -> bytes:
-    return make_case(
-        genesis=offences.genesis,
-        finals=offences.finals(),
-        exhibit=offences.every_kind()[kind](GUILTY),
-        verify=ed25519_verify,
-    )
+    return offences.case(offences.every_kind()[kind](GUILTY))
 
 
 @pytest.mark.parametrize("kind", Offences().every_kind())
@@ -79,12 +73,7 @@ def test_what_a_file_says_in_words_has_to_be_what_it_shows(
 def test_a_case_without_the_whole_walk_is_refused(offences: Offences) -> None:
     for finals in (offences.finals()[:-1], offences.finals()[1:], ()):
         with pytest.raises(InvalidBlockError):
-            make_case(
-                genesis=offences.genesis,
-                finals=finals,
-                exhibit=offences.two_slots(GUILTY),
-                verify=ed25519_verify,
-            )
+            offences.case(offences.two_slots(GUILTY), finals=finals)
 
 
 def test_every_changed_character_of_the_proof_is_noticed(offences: Offences) -> None:
@@ -123,12 +112,7 @@ def test_a_newer_case_says_so() -> None:
 def test_a_fork_is_a_case_that_names_its_culprits(offences: Offences) -> None:
     one = offences.certified(offences.block(1), signers=range(3))
     other = offences.certified(offences.block(2), signers=range(1, 4))
-    data = make_case(
-        genesis=offences.genesis,
-        finals=offences.finals(),
-        exhibit=Fork(one, other),
-        verify=ed25519_verify,
-    )
+    data = offences.case(Fork(one, other))
     case = check_case(data, verify=ed25519_verify)
     nicks = {offences.committee.members[place].nick for place in (1, 2)}
     assert (case.kind, {accused.nick for accused in case.accused}) == (FORK, nicks)
@@ -139,12 +123,7 @@ def test_two_blocks_that_agree_or_lack_a_quorum_are_no_fork(offences: Offences) 
     few = offences.certified(offences.block(2), signers=range(2))
     for other in (one, few):
         with pytest.raises(InvalidBlockError):
-            make_case(
-                genesis=offences.genesis,
-                finals=offences.finals(),
-                exhibit=Fork(one, other),
-                verify=ed25519_verify,
-            )
+            offences.case(Fork(one, other))
 
 
 def test_a_reference_is_a_fingerprint_or_an_anchor(offences: Offences) -> None:

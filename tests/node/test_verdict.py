@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chain.case import FORK, Fork, make_case, reference
+from chain.case import FORK, Fork, reference
 from chain.control import Anchor
-from chain.crypto import ed25519_verify
 from chain.ids import BlockId
 from node.errors import Exit, NodeError, UsageError
 from node.verdict import judge, read_file
@@ -25,12 +24,7 @@ def offences() -> Offences:
 
 
 def case_of(offences: Offences, kind: str = "two slots for one place") -> bytes:
-    return make_case(
-        genesis=offences.genesis,
-        finals=offences.finals(),
-        exhibit=offences.every_kind()[kind](GUILTY),
-        verify=ed25519_verify,
-    )
+    return offences.case(offences.every_kind()[kind](GUILTY))
 
 
 @pytest.mark.parametrize("kind", Offences().every_kind())
@@ -113,9 +107,7 @@ def test_a_newer_version_could_not_be_checked_and_is_named(offences: Offences) -
 def test_two_certified_blocks_name_the_keys_that_made_them_possible(offences: Offences) -> None:
     one = offences.certified(offences.block(1), signers=range(3))
     other = offences.certified(offences.block(2), signers=range(1, 4))
-    data = make_case(
-        genesis=offences.genesis, finals=offences.finals(), exhibit=Fork(one, other), verify=ed25519_verify
-    )
+    data = offences.case(Fork(one, other))
     verdict = judge(data, room=offences.room.id.hex())
     assert (verdict.exit, verdict.kind) == (Exit.DONE, FORK)
     assert "contradict each other" in verdict.reason
