@@ -2,15 +2,10 @@
 
 from collections.abc import Iterable
 
-from chain.block import SLOT_BODIES, SLOT_BODY_BYTES, UUID_SIZE, Body
+from chain.block import SLOT_BODIES, SLOT_BODY_BYTES, Body
 from chain.effects import Pending
 from chain.outbox import Outbox
 from chain.records import Dequeue, Enqueue
-
-
-def uuid_of(body: Body) -> bytes:
-    """What a body is known by, in whatever slot it stands."""
-    return body.data[:UUID_SIZE]
 
 
 class Backlog:
@@ -27,8 +22,8 @@ class Backlog:
 
     def say(self, body: Body) -> None:
         self.bodies.append(body)
-        self._unsaved.add(uuid_of(body))
-        self._out.tell(Pending(uuid_of(body)))
+        self._unsaved.add(body.uuid)
+        self._out.tell(Pending(body.uuid))
 
     def take(self) -> tuple[Body, ...]:
         """What goes into the next slot, oldest first."""
@@ -39,7 +34,7 @@ class Backlog:
             if size > SLOT_BODY_BYTES:
                 break
             taken.append(self.bodies.pop(0))
-        for uuid in map(uuid_of, taken):
+        for uuid in (body.uuid for body in taken):
             if uuid in self._unsaved:
                 self._unsaved.discard(uuid)
             else:
@@ -48,20 +43,20 @@ class Backlog:
 
     def take_back(self, void: list[Body]) -> None:
         """The epoch ended before these slots were ordered: before everything said since, each once."""
-        again = {uuid_of(body) for body in void}
-        self.bodies = [*void, *(body for body in self.bodies if uuid_of(body) not in again)]
+        again = {body.uuid for body in void}
+        self.bodies = [*void, *(body for body in self.bodies if body.uuid not in again)]
         for body in void:
             self._out.keep(Enqueue(body, front=True))
 
     def drop(self, ordered: set[bytes]) -> None:
         """A disk that went back in time may have us queue what we said long ago; it is not said twice."""
-        for body in [body for body in self.bodies if uuid_of(body) in ordered]:
+        for body in [body for body in self.bodies if body.uuid in ordered]:
             self.bodies.remove(body)
-            self._out.keep(Dequeue(uuid_of(body)))
+            self._out.keep(Dequeue(body.uuid))
 
     def save(self) -> None:
         """At the end of a tick: what is in no slot is kept by itself."""
         for body in self.bodies:
-            if uuid_of(body) in self._unsaved:
+            if body.uuid in self._unsaved:
                 self._out.keep(Enqueue(body))
         self._unsaved.clear()

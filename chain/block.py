@@ -46,6 +46,11 @@ class Body(Record, frozen=True):
     salt: Annotated[bytes, msgspec.Meta(min_length=SALT_SIZE, max_length=SALT_SIZE)]
     data: Annotated[bytes, msgspec.Meta(min_length=UUID_SIZE, max_length=SLOT_BODY_BYTES)]
 
+    @property
+    def uuid(self) -> bytes:
+        """What it is known by, in whatever slot it stands."""
+        return self.data[:UUID_SIZE]
+
     def commitment(self, *, room: RoomId, author: MemberId) -> Hash:
         payload = author + self.salt + self.data
         return tagged_hash("body", room=room, epoch=0, payload=payload)

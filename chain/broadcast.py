@@ -341,7 +341,7 @@ class Broadcast:
             if kept.slot.lane == self.epoch.me:
                 acks = self.support(Head(kept.slot.seq, kept.id), kept.slot.lane)
                 for body in kept.bodies:
-                    self.epoch.out.tell(Delivered(body.data[:16], acks))
+                    self.epoch.out.tell(Delivered(body.uuid, acks))
         for lane in self.lanes:
             self._flood_certified(lane)
         return fresh

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from chain.answers import Answers
-from chain.backlog import Backlog, uuid_of
+from chain.backlog import Backlog
 from chain.block import Body, Head, Leaf, Slot
 from chain.codec import encode
 from chain.comeback import Comeback
@@ -186,7 +186,7 @@ class Replica:
     def own_unordered(self) -> tuple[Body, ...]:
         """Our own messages that are not final, oldest first."""
         bodies = (*self.state.own_in_slots(), *self.queue)
-        return tuple({uuid_of(body): body for body in bodies}.values())
+        return tuple({body.uuid: body for body in bodies}.values())
 
     # One tick
 

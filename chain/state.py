@@ -1,6 +1,6 @@
 """What all parts of a replica look at: the committed tip, the epoch at work, and whether our key may sign."""
 
-from chain.block import UUID_SIZE, Body, Head, certificate_holds
+from chain.block import Body, Head, certificate_holds
 from chain.broadcast import Broadcast
 from chain.case import FORK, Fork
 from chain.codec import encode
@@ -249,7 +249,7 @@ class State:
             return []
         slots, held = self.broadcast.slots, self.broadcast.lanes[place].held_at
         bodies = [body for seq in sorted(held) for slot_id in held[seq] for body in slots[slot_id].bodies]
-        return list({body.data[:UUID_SIZE]: body for body in bodies}.values())
+        return list({body.uuid: body for body in bodies}.values())
 
     def own_ordered(self, cut: tuple[Head, ...]) -> set[bytes]:
         """The uuids of our bodies that a cut orders, so far as they are in slots above the last one."""
@@ -257,4 +257,4 @@ class State:
         if place is None:
             return set()
         chain = self.broadcast.branch(place, have=0, head=cut[place])
-        return {body.data[:UUID_SIZE] for kept in chain for body in kept.bodies}
+        return {body.uuid for kept in chain for body in kept.bodies}

@@ -188,13 +188,13 @@ class _Salvage:
         found: dict[bytes, Body] = {}
         for slot_id, body in self._own_bodies():
             if slot_id in ordered_slots:
-                ordered.add(body.data[:16])
+                ordered.add(body.uuid)
             else:
-                found.setdefault(body.data[:16], body)
+                found.setdefault(body.uuid, body)
         for row in self._sound("queue"):
             with suppress(StoreError):
                 body = parse("queue", row[2], Body)
-                found.setdefault(body.data[:16], body)
+                found.setdefault(body.uuid, body)
         return [body for uuid, body in found.items() if uuid not in ordered]
 
     def _ordered_slots(self) -> set[SlotId]:

@@ -36,13 +36,13 @@ def write(rows: Rows, records: Sequence[Record]) -> None:
                 if record.frontier is not None and record.spent is not None:
                     bases.append(record.epoch)
             case Enqueue(body=body, front=True):
-                rows.execute("DELETE FROM queue WHERE uuid = ?", body.data[:16])
-                rows.put("queue", front, body.data[:16], encode(body))
+                rows.execute("DELETE FROM queue WHERE uuid = ?", body.uuid)
+                rows.put("queue", front, body.uuid, encode(body))
                 front += 1
             case Enqueue(body=body):
-                if not rows.read("queue", "WHERE uuid = ?", body.data[:16]):
+                if not rows.read("queue", "WHERE uuid = ?", body.uuid):
                     place = rows.number("queue", "max(place)")
-                    rows.put("queue", (place or 0) + 1, body.data[:16], encode(body))
+                    rows.put("queue", (place or 0) + 1, body.uuid, encode(body))
             case Dequeue(uuid=uuid):
                 rows.execute("DELETE FROM queue WHERE uuid = ?", uuid)
             case Journal(key=key, message=message):
