@@ -307,7 +307,6 @@ class Desk:
         self.motions.clear()
         self._to_move.clear()
         self._accused.clear()
-        self._propose_removals(tip)
         for peer in list(self.guests):
             if tip.committee.place(peer) is not None:
                 del self.guests[peer]
