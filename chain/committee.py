@@ -7,6 +7,8 @@ from chain.crypto import tagged_hash
 from chain.ids import NO_ROOM, Hash, MemberId, VoteKey
 
 MAX_MEMBERS = 31
+LARGEST_UNANIMOUS = 3
+"""Up to so many members the quorum is everybody, so that nobody can be given a new key without the old."""
 
 
 def faults_tolerated(n: int) -> int:

@@ -4,20 +4,16 @@ The new key is on disk before anything is said about it, and the old one is kept
 """
 
 from collections.abc import Callable
-from typing import Final
 
 import trio
 from nacl.signing import SigningKey
 
-from chain.committee import Member
+from chain.committee import LARGEST_UNANIMOUS, Member
 from chain.control import make_request
 from chain.crypto import Ed25519Signer
 from chain.effects import ComeBack, Input
 from chain.ids import MemberId
 from chain.replica import Replica
-
-LARGEST_UNANIMOUS: Final = 3
-"""Up to so many members the quorum is everybody, so that nobody can be given a new key without the old."""
 
 
 class Return:

@@ -11,6 +11,7 @@ import msgspec
 import trio
 from nacl.signing import SigningKey
 
+from chain.committee import LARGEST_UNANIMOUS
 from chain.control import MAX_NICK
 from chain.effects import Arrived, Input
 from chain.ids import MemberId
@@ -19,7 +20,6 @@ from node.api import MemberView
 from node.attempt import Introduction
 from node.bus import Bus
 from node.carriage import Carriage
-from node.comeback import LARGEST_UNANIMOUS
 from node.config import Home, RoomConfig
 from node.connect import rendezvous
 from node.control import serve_control

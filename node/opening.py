@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from nacl.signing import SigningKey
 
+from chain.committee import LARGEST_UNANIMOUS
 from chain.errors import StoreError
 from chain.ids import MemberId
-from node.comeback import LARGEST_UNANIMOUS
 from node.config import Home, RoomConfig
 from node.disk import create_store, identity_of, in_words, open_store, vote_key_of
 from node.errors import NotAMember
@@ -52,7 +52,9 @@ def find_belongings(home: Home, fingerprint: str, *, config: RoomConfig | None, 
         store = open_store(home, fingerprint)
     if store is not None:
         try:
-            removed, tip = _was_removed(store, me), store.snapshot().tip
+            snapshot = store.snapshot()
+            tip = snapshot.tip
+            removed = any(gone.member == me for gone in snapshot.departed)
             is_member = tip.committee.place(me) is not None
         except BaseException:
             store.close()
@@ -99,20 +101,6 @@ def renew_vote_key(home: Home, fingerprint: str) -> SigningKey:
 
 def _retired(home: Home, fingerprint: str) -> list[str]:
     return [each.name for each in home.room_directory(fingerprint).glob(f"{_RETIRED}*")]
-
-
-def _was_removed(store: "Store", me: MemberId) -> bool:
-    """Whether we were a member by this record, and are none now."""
-    epoch, more = 0, True
-    was = now = store.genesis.founder == me
-    while more:
-        finals = store.finals_from(epoch, limit=1 << 20)
-        for final in finals.finals:
-            after = final.block.next_committee
-            now = after is not None and after.place(me) is not None
-            was = was or now
-        epoch, more = epoch + len(finals.finals), finals.more
-    return was and not now
 
 
 def begin_store(home: Home, admitted: "Admitted", *, me: MemberId) -> "Store":

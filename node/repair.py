@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from chain.committee import LARGEST_UNANIMOUS
 from chain.control import MAX_GENESIS, Genesis, decode_genesis
 from chain.crypto import ed25519_verify
 from chain.errors import ForeignStoreError, MalformedError, StoreError
@@ -22,8 +23,6 @@ from node.errors import KeyFileError, NodeError
 from node.keys import create_key, set_aside
 from node.lock import room_lock
 
-LARGEST_UNANIMOUS: Final = 3
-"""Up to so many members the quorum is everybody, so that nobody can be given a new key without the old."""
 _ASIDE: Final = "damaged-"
 _SHOWN: Final = 3
 
