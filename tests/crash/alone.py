@@ -73,9 +73,7 @@ def founding(hatch: Hatch, directory: Path, death: Death) -> tuple[Tally, bool]:
         _lives(home, hatch, *arguments, lines=("again",))
     else:
         _lives(home, hatch, "chat", *home.at, lines=("after",))
-    home.keeps_everything(tally)
-    home.is_sound()
-    home.signed_once(tally)
+    home.keeps_its_promises(tally)
     return tally, lived
 
 
@@ -89,9 +87,7 @@ def queueing(hatch: Hatch, directory: Path, number: int, phase: Phase) -> Tally:
     home.note_kill(tally, "queueing", home.watch(hatch.run(home.name, *arguments, death=death)))
     _lives(home, hatch, "send", "queued too", "--wait", "pending", *home.at)
     _lives(home, hatch, "chat", *home.at, lines=("after",))
-    home.keeps_everything(tally)
-    home.is_sound()
-    home.signed_once(tally)
+    home.keeps_its_promises(tally)
     return tally
 
 
@@ -110,9 +106,7 @@ def living(hatch: Hatch, directory: Path, name: str, dice: random.Random) -> Ite
         yield tally
     tally = Tally()
     _lives(home, hatch, "chat", *home.at, lines=("the end",))
-    home.keeps_everything(tally)
-    home.is_sound()
-    home.signed_once(tally)
+    home.keeps_its_promises(tally)
     yield tally
 
 
@@ -141,9 +135,7 @@ def storms(hatch: Hatch, directory: Path, dice: random.Random) -> Iterator[Tally
             yield tally
         tally = Tally()
         _lives(home, hatch, "chat", *home.at, lines=("the end",))
-        home.keeps_everything(tally)
-        home.is_sound()
-        home.signed_once(tally)
+        home.keeps_its_promises(tally)
         yield tally
 
 

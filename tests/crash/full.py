@@ -29,9 +29,7 @@ def stories(hatch: Hatch, directory: Path) -> Iterator[Tally]:
         if through:
             break
     tally = Tally()
-    home.keeps_everything(tally)
-    home.is_sound()
-    home.signed_once(tally)
+    home.keeps_its_promises(tally)
     yield tally
 
 
@@ -45,9 +43,7 @@ def founding(hatch: Hatch, directory: Path, number: int) -> tuple[Tally, bool]:
         _works(home, hatch, "chat", *home.at)
     else:
         _works(home, hatch, *arguments)
-    home.keeps_everything(tally)
-    home.is_sound()
-    home.signed_once(tally)
+    home.keeps_its_promises(tally)
     return tally, through
 
 

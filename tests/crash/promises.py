@@ -76,6 +76,12 @@ class Home:
                 raise CrashFailed(f"{self.name}: what was shown as final is lost or changed: {event}")
         return self._log
 
+    def keeps_its_promises(self, tally: Tally) -> None:
+        """At rest: nothing is lost, everything verifies, and nothing was signed twice."""
+        self.keeps_everything(tally)
+        self.is_sound()
+        self.signed_once(tally)
+
     def keeps_everything(self, tally: Tally) -> None:
         """At rest, with all final: every message that was ever shown as pending is in the log, once."""
         log = {event["id"] for event in self.log()}

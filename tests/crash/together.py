@@ -115,9 +115,7 @@ class Room:
             self.end(nick)
         one_order(list(self.homes.values()))
         for home in self.homes.values():
-            home.keeps_everything(tally)
-            home.is_sound()
-            home.signed_once(tally)
+            home.keeps_its_promises(tally)
 
 
 @contextmanager
