@@ -276,18 +276,33 @@ def allows(
     """
     if vote.round == 0:
         return not justification
-    signers = [asked.signer for asked in justification]
-    if signers != sorted(set(signers)) or len(signers) < committee.quorum or signers[-1] >= committee.n:
-        return False
-    if not all(
-        (asked.epoch, asked.height) == (vote.epoch, vote.height)
-        and asked.round >= vote.round
-        and verify(committee.members[asked.signer].vote_key, asked.preimage(room), asked.signature)
-        for asked in justification
-    ):
+
+    def holds(asked: RoundChange) -> bool:
+        return verify(committee.members[asked.signer].vote_key, asked.preimage(room), asked.signature)
+
+    if not rests_on_quorum(justification, vote=vote, committee=committee, holds=holds):
         return False
     highest = highest_lock(justification)
     return highest is None or highest[1] == block
+
+
+def rests_on_quorum(
+    justification: Justification,
+    *,
+    vote: Prevote | Propose | ProposeStub,
+    committee: Committee,
+    holds: Callable[[RoundChange], bool],
+) -> bool:
+    """Whether a quorum asked for this vote's round or a later one; `holds` says if a member signed that."""
+    signers = [asked.signer for asked in justification]
+    if signers != sorted(set(signers)) or len(signers) < committee.quorum or signers[-1] >= committee.n:
+        return False
+    return all(
+        (asked.epoch, asked.height) == (vote.epoch, vote.height)
+        and asked.round >= vote.round
+        and holds(asked)
+        for asked in justification
+    )
 
 
 # Making it

@@ -10,7 +10,7 @@ from chain.cuts import slots_of, vouches_for
 from chain.effects import FaultKind
 from chain.epoch import Epoch
 from chain.errors import InvalidBlockError
-from chain.evidence import highest_lock
+from chain.evidence import highest_lock, rests_on_quorum
 from chain.ids import BlockId, SlotId
 from chain.ledger import Extension, Tip, extend
 from chain.linearize import LaneSlots
@@ -98,10 +98,7 @@ class Judge:
         votes = proposal.justification
         if proposal.round == 0:
             return Binding(valid=not votes)
-        signers = [vote.signer for vote in votes]
-        if signers != sorted(set(signers)) or len(signers) < self.epoch.committee.quorum:
-            return Binding(valid=False)
-        if not all(self._justifies(vote, proposal) for vote in votes):
+        if not rests_on_quorum(votes, vote=proposal, committee=self.epoch.committee, holds=self._holds):
             return Binding(valid=False)
         highest = highest_lock(votes)
         if highest is None:
@@ -109,9 +106,8 @@ class Judge:
         shown = any(vote.lock == highest and self.box.lock_is_shown(vote) for vote in votes)
         return Binding(valid=shown, block=highest[1])
 
-    def _justifies(self, vote: RoundChange, proposal: Propose) -> bool:
-        if (vote.epoch, vote.height) != (proposal.epoch, proposal.height) or vote.round < proposal.round:
-            return False
+    def _holds(self, vote: RoundChange) -> bool:
+        """Whether a member signed it; of this height, so that what we hold ourselves need not be verified."""
         known = self.box.round_changes.get(vote.signer)
         same = known is not None and (known.round, known.lock, known.signature) == (
             vote.round,

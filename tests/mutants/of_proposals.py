@@ -3,6 +3,7 @@
 from tests.mutants.mutation import Edit, Mutant
 
 ORDERING = "chain/ordering.py"
+EVIDENCE = "chain/evidence.py"
 JUDGEMENT = "chain/judgement.py"
 VOTES = "simulation/test_mutant_schedules_votes.py::"
 ROUNDS = "simulation/test_mutant_schedules_rounds.py::"
@@ -132,9 +133,9 @@ MUTANTS = (
         "A justification holds round-changes of a quorum.",
         (
             Edit(
-                JUDGEMENT,
-                "if signers != sorted(set(signers)) or len(signers) < self.epoch.committee.quorum:",
-                "if signers != sorted(set(signers)) or len(signers) < self.epoch.committee.quorum - 1:",
+                EVIDENCE,
+                "if signers != sorted(set(signers)) or len(signers) < committee.quorum or",
+                "if signers != sorted(set(signers)) or len(signers) < committee.quorum - 1 or",
             ),
         ),
         (ROUNDS + "test_a_proposal_of_a_later_round_without_a_quorum_that_asked_for_it_gets_no_vote",),
@@ -144,10 +145,9 @@ MUTANTS = (
         "A justification holds round-changes for this round or a later one.",
         (
             Edit(
-                JUDGEMENT,
-                "if (vote.epoch, vote.height) != (proposal.epoch, proposal.height)"
-                " or vote.round < proposal.round:",
-                "if (vote.epoch, vote.height) != (proposal.epoch, proposal.height):",
+                EVIDENCE,
+                "        and asked.round >= vote.round\n",
+                "",
             ),
         ),
         ("chain/test_judgement.py::test_round_changes_for_an_earlier_round_height_or_epoch_justify_nothing",),
