@@ -10,7 +10,7 @@ import trio
 from node.bus import Bus
 from node.config import RoomConfig
 from node.events import NoticeEvent
-from signaling.carrier import Carrier
+from signaling.carrier import Carrier, CarrierContext
 from signaling.carriers import carrier_from_spec
 from signaling.errors import SignalError
 from signaling.lobby import Lobby, LobbyProfile, LobbySession, keep_session
@@ -22,7 +22,9 @@ class Carriage:
     """`via`: carrier specs, checked."""
 
     def __init__(self, via: Sequence[str], *, bus: Bus, faults: Counter[str]) -> None:
-        self.carriers: list[Carrier] = [carrier_from_spec(spec, faults=faults) for spec in via]
+        self.carriers: list[Carrier] = [
+            carrier_from_spec(spec, CarrierContext(faults=faults)) for spec in via
+        ]
         self._bus = bus
         self._troubles: dict[str, str] = {}
 

@@ -3,10 +3,14 @@
 Nothing that comes out of a carrier is trusted. The carriers there are stand in signaling/carriers.py.
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
+
+from nacl.signing import SigningKey
 
 MAX_PAYLOAD: Final = 16 * 1024
 
@@ -35,10 +39,31 @@ class Parcel:
 PRESENCE_KEY: Final = bytes(32)
 
 
+def bare_parcel(kind: ParcelKind, payload: bytes) -> Parcel:
+    """What a bare carrier moves: one encoded offer or answer, named by its hash."""
+    return Parcel(kind=kind, key=hashlib.sha256(payload).digest(), payload=payload)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarrierContext:
+    """What a carrier may be given besides its place; a spec is only checked without it.
+
+    `writer` signs what carriers sign themselves; it belongs to this member in this room and says no name.
+    """
+
+    faults: Counter[str] = field(default_factory=Counter)
+    writer: SigningKey | None = None
+
+
 class Carrier(Protocol):
     """A way from one machine to another. Methods raise CarrierError when it cannot work now."""
 
     spec: str  # "dir:/path": what carrier_from_spec takes
+    bare: bool
+    """Parcels are one encoded offer or answer, for whoever holds it; else sealed to one identity, and padded.
+
+    A bare carrier is given no PRESENCE.
+    """
 
     async def send(self, parcel: Parcel) -> None:
         """Make the parcel available; doing it twice is doing it once."""
@@ -51,3 +76,25 @@ class Carrier(Protocol):
 
     async def aclose(self) -> None:
         """Withdraw what we left and let go of resources."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A token that waits to be carried by a person."""
+
+    kind: ParcelKind
+    token: str
+
+
+@runtime_checkable
+class Hands(Protocol):
+    """A bare carrier whose parcels a person carries."""
+
+    def shown(self) -> tuple[Shown, ...]:
+        """What is to be carried now, oldest first."""
+
+    def on_shown(self, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever that changes; one listener."""
+
+    def accept(self, text: str) -> ParcelKind:
+        """Take the token in a text that came back, for parcels(); SignalError says what is wrong with it."""

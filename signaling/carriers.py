@@ -1,23 +1,22 @@
 """The carriers there are, by the name that a spec begins with. Another one is one file, and one line here."""
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from signaling.carrier import Carrier
+from signaling.carrier import Carrier, CarrierContext
 from signaling.directory import DirectoryCarrier
 from signaling.errors import CarrierError
 
-_CARRIERS: Final[dict[str, Callable[[str, Counter[str]], Carrier]]] = {
+_CARRIERS: Final[dict[str, Callable[[str, CarrierContext], Carrier]]] = {
     "dir": DirectoryCarrier,
 }
 
 
-def carrier_from_spec(spec: str, *, faults: Counter[str] | None = None) -> Carrier:
+def carrier_from_spec(spec: str, context: CarrierContext | None = None) -> Carrier:
     """The carrier that "dir:/path" or the like names, or CarrierError. Touches nothing yet."""
     name, _, where = spec.partition(":")
     make = _CARRIERS.get(name)
     if make is None:
         known = ", ".join(sorted(_CARRIERS))
         raise CarrierError(f"There is no carrier called {name!r}.", f"Use one of: {known}.")
-    return make(where, faults if faults is not None else Counter())
+    return make(where, context or CarrierContext())

@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 import msgspec
 import trio
 
-from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, Parcel, ParcelKind
+from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, CarrierContext, Parcel, ParcelKind
 from signaling.errors import CarrierError
 from signaling.lobby import LobbyProfile, LobbySession
 from signaling.seal import BUCKET
@@ -48,12 +48,14 @@ _OURS: Final = frozenset({"session.json", "profile"})
 class DirectoryCarrier:
     """The folder as a Carrier, and the lobby's JSON files beside it. The folder is made when first needed."""
 
-    def __init__(self, where: str, faults: Counter[str] | None = None) -> None:
+    bare = False
+
+    def __init__(self, where: str, context: CarrierContext | None = None) -> None:
         if not where:
             raise CarrierError("dir: needs a folder.", "Write dir:/path/to/folder.")
         self._path = _path_of(where)
         self.spec = f"dir:{self._path}"
-        self.faults: Counter[str] = faults if faults is not None else Counter()
+        self.faults = (context or CarrierContext()).faults
         self._mine: dict[str, bytes] = {}  # name -> digest of what we wrote there
         self._lock = trio.Lock()
 

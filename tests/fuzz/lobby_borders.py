@@ -18,7 +18,7 @@ import node.door
 from node.attempt import Attempt
 from node.connect import _Rendezvous
 from node.webrtc import Rtc
-from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, Parcel, ParcelKind
+from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, CarrierContext, Parcel, ParcelKind
 from signaling.carriers import carrier_from_spec
 from signaling.description import (
     Offer,
@@ -61,7 +61,7 @@ def _session_feed() -> Feed:
     faults: Counter[str] = Counter()
     folder = scratch() / "session"
     folder.mkdir(exist_ok=True)
-    carrier = DirectoryCarrier(str(folder), faults)
+    carrier = DirectoryCarrier(str(folder), CarrierContext(faults=faults))
 
     async def feed(data: bytes) -> object:
         (folder / "session.json").write_bytes(data)

@@ -21,7 +21,7 @@ from node.connect import rendezvous
 from node.errors import LinkClosed
 from node.link import Link
 from node.webrtc import Rtc, open_rtc
-from signaling.carrier import Carrier, Parcel, ParcelKind
+from signaling.carrier import Carrier, CarrierContext, Parcel, ParcelKind
 from signaling.carriers import carrier_from_spec
 from signaling.description import Candidate, Identity, RoomId, Session, Setup, Transport, encode, make_offer
 from signaling.envelope import Envelope, parcel_key, presence_parcel, seal_envelope
@@ -54,7 +54,7 @@ class Member:
         self.wants = {identity(other) for other in wants}
         self.present: list[bytes] = []
         self.admitted: set[bytes] = {identity(other) for other in ("ann", "bob", "cal")}
-        self.carrier: Carrier = carrier_from_spec(f"dir:{folder}", faults=self.faults)
+        self.carrier: Carrier = carrier_from_spec(f"dir:{folder}", CarrierContext(faults=self.faults))
         self._send, self._links = trio.open_memory_channel[Link](8)
         self.scope = trio.CancelScope()
         self.gone = trio.Event()

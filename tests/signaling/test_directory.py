@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, Parcel, ParcelKind
+from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, CarrierContext, Parcel, ParcelKind
 from signaling.carriers import carrier_from_spec
 from signaling.directory import DirectoryCarrier
 from signaling.errors import CarrierError
@@ -126,7 +126,7 @@ async def test_hostile_and_foreign_files_are_counted_once_and_only_the_parcel_co
     os.mkfifo(lobby / "host.offer.bin")
 
     faults: Counter[str] = Counter()
-    carrier = DirectoryCarrier(str(lobby), faults=faults)
+    carrier = DirectoryCarrier(str(lobby), CarrierContext(faults=faults))
     arriving = carrier.parcels()
     caplog.set_level(logging.WARNING)
     for number in (8, 9):  # the second one shows that nothing is counted twice
