@@ -37,6 +37,8 @@ class Greeting:
         """The epoch that each link is in, by its last HELLO."""
         self._due: dict[MemberId, Hello] = {}
         """The last HELLO of each peer at our height that is still to be answered with what it lacks."""
+        self._asked_to_confirm: dict[MemberId, int] = {}
+        """The height at which each link was last asked for a HELLO."""
         self._not_before: dict[MemberId, float] = {}
         """When the next such answer may go: a HELLO is small, and what it asks for can be large."""
         self.observers: set[MemberId] = set()
@@ -62,7 +64,14 @@ class Greeting:
         state.out.unsend(peer)
         state.lists.pop(peer, None)
         self.observers.discard(peer)
-        for table in (self._told, self._asked_where, self._epochs, self._due, self._not_before):
+        for table in (
+            self._told,
+            self._asked_where,
+            self._asked_to_confirm,
+            self._epochs,
+            self._due,
+            self._not_before,
+        ):
             table.pop(peer, None)
         self._fetch.forget(peer)
         if self._history_fetch is not None:
@@ -83,6 +92,8 @@ class Greeting:
         """Say where we are; ask for the same if `reply`. A former member hears of its last block only."""
         state = self._state
         self._told[peer] = state.tip.height
+        if reply:
+            self._asked_to_confirm[peer] = state.tip.height
         gone = state.departed.get(peer)
         if gone is not None:
             state.out.to(peer, Hello(gone.epoch, gone.height, gone.final, (), None, None, reply))
@@ -216,6 +227,19 @@ class Greeting:
         return sum(weight(message) for message in messages)
 
     # Is our journal whole?
+
+    def seek_confirmation(self) -> None:
+        """After a restart: ask whoever did not confirm our journal at this height, once.
+
+        Whoever did so at an earlier one is asked again: links come back one after the other, and what
+        the first brings may complete a block.
+        """
+        state = self._state
+        if state.me is None or not state.recovering or state.forked or self._behind:
+            return
+        for peer in sorted(state.out.members - state.confirmed):
+            if self._asked_to_confirm.get(peer) != state.tip.height:
+                self.hello(peer, reply=True)
 
     def _covers(self, said: Standing, *, on_path: bool) -> bool:
         """Whether our journal holds all that a peer says it has of ours.

@@ -202,6 +202,7 @@ class Replica:
         self._observing = self.journal_lost
         exchange_again = self._greeting.exchange()
         deadline = min((at for at in (self._settle(), exchange_again) if at is not None), default=None)
+        self._greeting.seek_confirmation()
         if self._greeting.level:
             self._comeback.ask()
         self._backlog.save()
@@ -353,7 +354,7 @@ class Replica:
         self.out.tell(CommitteeChanged(self.tip.epoch, self.tip.committee, commit.extension.passed))
         self.desk.new_epoch(tip=self.tip)
         for peer in sorted(self.out.members):
-            if before.committee.place(peer) is None or state.recovering:
+            if before.committee.place(peer) is None:
                 self._greeting.hello(peer, reply=True)
         self._greeting.part(Committed(block, certificate))
 
