@@ -30,6 +30,7 @@ from node.events import (
     RemovedEvent,
     RoomEvent,
     StatusEvent,
+    TokenEvent,
     WordsEvent,
 )
 
@@ -68,6 +69,8 @@ class PlainScreen:
                 await self._data(event.token)
                 left = max(0, event.expires // 1000 - int(time.time()))
                 await self._out.note(f"It expires in {left // 3600} h {left % 3600 // 60:02d} min.")
+            case TokenEvent():
+                await self._data(event.token)
             case StatusEvent():
                 await self.status(event, why=False)
             case ErrorEvent():

@@ -54,6 +54,13 @@ class NodeApi(Protocol):
 
     async def invite(self) -> InviteEvent: ...
 
+    async def carry(self, text: str) -> str:
+        """A token that a person brought, wherever it stands in the text: what it was, `offer` or `answer`.
+
+        UsageError says what is wrong with it, or that this room has no carrier whose tokens people carry.
+        """
+        ...
+
     def events(
         self, *, since: int | None = None, watching: bool = True
     ) -> AbstractAsyncContextManager[AsyncIterator[AnyEvent]]:

@@ -23,6 +23,7 @@ from node.wire import (
     VERSION,
     AdmitCall,
     AnyCall,
+    CarryCall,
     EventsCall,
     Failure,
     InviteCall,
@@ -150,6 +151,8 @@ async def _perform(node: NodeApi, call: AnyCall) -> object:
             return await node.leave()
         case InviteCall():
             return await node.invite()
+        case CarryCall(text=text):
+            return await node.carry(text)
         case EventsCall():
             raise AssertionError("streams are served elsewhere")
         case _:
@@ -243,6 +246,9 @@ class RemoteNode:
 
     async def invite(self) -> InviteEvent:
         return await self._call(InviteCall(), InviteEvent)
+
+    async def carry(self, text: str) -> str:
+        return await self._call(CarryCall(text=text), str)
 
     @asynccontextmanager
     async def events(

@@ -34,6 +34,15 @@ class InviteEvent(Event, frozen=True, tag="invite"):
     expires: int
 
 
+class TokenEvent(Event, frozen=True, tag="token"):
+    """To be carried by a person now; one who looks later is told again while it is of use."""
+
+    kind: str
+    """`offer` (for whoever is invited) or `answer` (for whoever made the offer)."""
+    token: str
+    expires: int
+
+
 class AsksEvent(Event, frozen=True, tag="asks"):
     member: str
     nick: str
@@ -180,6 +189,7 @@ class ErrorEvent(Event, frozen=True, tag="error"):
 AnyEvent = (
     RoomEvent
     | InviteEvent
+    | TokenEvent
     | AsksEvent
     | AdmittedEvent
     | RemovalEvent

@@ -24,7 +24,7 @@ from node.config import Home, RoomConfig
 from node.connect import rendezvous
 from node.control import serve_control
 from node.create import check_name, checked_carriers, create_room, read_invitation
-from node.errors import NotAMember, Unreachable
+from node.errors import NotAMember, Unreachable, UsageError
 from node.events import (
     AdmittedEvent,
     AnyEvent,
@@ -166,6 +166,11 @@ class Node:
 
     async def invite(self) -> InviteEvent:
         return await self._seated().invite(self._via)
+
+    async def carry(self, text: str) -> str:
+        raise UsageError(
+            "This room has no carrier whose tokens people carry.", "Reopen it with --via paste or --via qr."
+        )
 
     @asynccontextmanager
     async def events(

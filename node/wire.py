@@ -52,6 +52,10 @@ class InviteCall(Call, frozen=True, tag="invite"):
     pass
 
 
+class CarryCall(Call, frozen=True, tag="carry"):
+    text: str
+
+
 class EventsCall(Call, frozen=True, tag="events"):
     """Answered by a result and then events, until either side closes."""
 
@@ -60,7 +64,16 @@ class EventsCall(Call, frozen=True, tag="events"):
 
 
 AnyCall = (
-    RoomCall | SayCall | StatusCall | WhoCall | AdmitCall | RemoveCall | LeaveCall | InviteCall | EventsCall
+    RoomCall
+    | SayCall
+    | StatusCall
+    | WhoCall
+    | AdmitCall
+    | RemoveCall
+    | LeaveCall
+    | InviteCall
+    | CarryCall
+    | EventsCall
 )
 
 

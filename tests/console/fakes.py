@@ -91,6 +91,9 @@ class SpokenTo:
     async def invite(self) -> InviteEvent:
         return InviteEvent(token="pigeon:X", expires=0)
 
+    async def carry(self, text: str) -> str:
+        raise UsageError("This room has no carrier whose tokens people carry.", "Say something else.")
+
     @asynccontextmanager
     async def events(
         self, *, since: int | None = None, watching: bool = True

@@ -196,6 +196,9 @@ class Quiet:
     async def invite(self) -> InviteEvent:
         return InviteEvent(token="pigeon:x", expires=1)
 
+    async def carry(self, text: str) -> str:
+        return "offer"
+
     @asynccontextmanager
     async def events(
         self, *, since: int | None = None, watching: bool = True
