@@ -30,6 +30,7 @@ class Parcel:
     kind: ParcelKind
     key: bytes  # 32 bytes
     payload: bytes  # at most MAX_PAYLOAD
+    expires: int = 0  # Unix seconds; who sends says so, it does not travel; 0: not said
 
     def __post_init__(self) -> None:
         if len(self.key) != 32 or len(self.payload) > MAX_PAYLOAD:
@@ -39,9 +40,9 @@ class Parcel:
 PRESENCE_KEY: Final = bytes(32)
 
 
-def bare_parcel(kind: ParcelKind, payload: bytes) -> Parcel:
+def bare_parcel(kind: ParcelKind, payload: bytes, *, expires: int = 0) -> Parcel:
     """What a bare carrier moves: one encoded offer or answer, named by its hash."""
-    return Parcel(kind=kind, key=hashlib.sha256(payload).digest(), payload=payload)
+    return Parcel(kind=kind, key=hashlib.sha256(payload).digest(), payload=payload, expires=expires)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ class Shown:
 
     kind: ParcelKind
     token: str
+    expires: int = 0  # as its parcel said
 
 
 @runtime_checkable
