@@ -1,9 +1,9 @@
 """The proof of identity that opens every channel, without I/O: messages in, messages out; proven or failed.
 
-Both sides send COMMIT (a hash of their nonce); whoever has the other's COMMIT sends REVEAL: the nonce and a
-signature over role, both identities, both descriptions' hashes, the DTLS exporter and both commitments. A
-wrong fingerprint, a replay or a relay in between changes one of these. The commitments come first so that a
-man in the middle has one guess at the words.
+Both sides send COMMIT (a hash of their nonce); whoever has the other's COMMIT sends REVEAL: flags, the nonce
+and a signature over role, flags, both identities, both descriptions' hashes, the DTLS exporter and both
+commitments. A wrong fingerprint, a replay or a relay in between changes one of these. The commitments come
+first so that a man in the middle has one guess at the words.
 """
 
 import hashlib
@@ -15,11 +15,12 @@ from typing import Final, assert_never
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
-VERSION: Final = 1
+VERSION: Final = 2
 _COMMIT: Final = 0xC1  # no link message begins with these
 _REVEAL: Final = 0xC2
 _COMMIT_SIZE: Final = 2 + 32
-_REVEAL_SIZE: Final = 2 + 32 + 64
+_REVEAL_SIZE: Final = 2 + 1 + 32 + 64
+_GUEST: Final = 0x01  # the one flag there is: I am no member, and come to be let in
 
 
 class Role(Enum):
@@ -60,6 +61,8 @@ class Proven:
 
     peer: bytes
     words: tuple[str, str, str, str]
+    guest: bool
+    """It says that it is a newcomer; who does not may lie: who is a member stands in the record."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,14 @@ class _State(Enum):
 class Handshake:
     """One side of it. Call `start()` once, `receive()` for each message; do the effects in order."""
 
-    def __init__(self, *, key: SigningKey, role: Role, binding: Binding, nonce: bytes) -> None:
-        """`nonce`: 32 random bytes, never used twice."""
+    def __init__(
+        self, *, key: SigningKey, role: Role, binding: Binding, nonce: bytes, guest: bool = False
+    ) -> None:
+        """`nonce`: 32 random bytes, never used twice. `guest`: we are the one who is no member yet."""
         if len(nonce) != 32:
             raise ValueError("a nonce has 32 bytes")
         self._key, self._role, self._nonce = key, role, nonce
+        self._flags = _GUEST if guest else 0
         self._binding = binding.digest()
         self._offerer, self._answerer = binding.offerer, binding.answerer
         me, self._peer = binding.offerer, binding.answerer
@@ -130,30 +136,33 @@ class Handshake:
             return self._fail("our own commitment came back")
         self._peer_commitment = message[2:]
         self._state = _State.REVEALED
-        proof = self._key.sign(self._transcript(self._role)).signature
-        return [Send(bytes((_REVEAL, VERSION)) + self._nonce + proof)]
+        proof = self._key.sign(self._transcript(self._role, self._flags)).signature
+        return [Send(bytes((_REVEAL, VERSION, self._flags)) + self._nonce + proof)]
 
     def _on_reveal(self, message: bytes) -> list[Effect]:
         if len(message) != _REVEAL_SIZE or message[0] != _REVEAL or message[1] != VERSION:
             return self._fail("not a proof")
-        nonce, proof = message[2:34], message[34:]
+        flags, nonce, proof = message[2], message[3:35], message[35:]
+        if flags & ~_GUEST:
+            return self._fail("it says of itself what is not understood here")
         other = Role.ANSWERER if self._role is Role.OFFERER else Role.OFFERER
         if not hmac.compare_digest(_commitment(other, self._binding, nonce), self._peer_commitment):
             return self._fail("the nonce is not the one committed to")
         try:
-            VerifyKey(self._peer).verify(self._transcript(other), proof)
+            VerifyKey(self._peer).verify(self._transcript(other, flags), proof)
         except (BadSignatureError, ValueError, TypeError):
             return self._fail("the peer could not prove its identity for this session")
         self._state = _State.PROVEN
         mine_first = self._role is Role.OFFERER
         nonces = self._nonce + nonce if mine_first else nonce + self._nonce
-        return [Proven(self._peer, safety_words(self._offerer + self._answerer, nonces))]
+        words = safety_words(self._offerer + self._answerer, nonces)
+        return [Proven(self._peer, words, guest=bool(flags & _GUEST))]
 
-    def _transcript(self, role: Role) -> bytes:
+    def _transcript(self, role: Role, flags: int) -> bytes:
         commitments = self._commitment + self._peer_commitment
         if self._role is Role.ANSWERER:
             commitments = self._peer_commitment + self._commitment
-        return b"pigeon/proof/v1\0" + bytes((role.value,)) + self._binding + commitments
+        return b"pigeon/proof/v2\0" + bytes((role.value, flags)) + self._binding + commitments
 
     def _fail(self, reason: str) -> list[Effect]:
         self._state = _State.FAILED

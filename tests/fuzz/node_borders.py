@@ -115,7 +115,7 @@ def _greet_feed() -> Feed:
         try:
             return await greet(far, key=signals.ANN, offer=offer, answer=answer, faults=Counter())
         except ConnectFailed:
-            if data[:2] == b"\xc1\x01" and len(data) >= 34:
+            if data[:2] == b"\xc1\x02" and len(data) >= 34:
                 return None  # a good commitment by itself; nobody proves anything with random nonces
             raise
 

@@ -66,11 +66,11 @@ def descriptions() -> tuple[Offer, Answer]:
     ("says", "seconds", "why"),
     [
         ([], 10, "never proved"),
-        ([b"\xc1\x01" + bytes(32)], 10, "never proved"),
-        ([b"\xc1\x02" + bytes(32)], 0, "version 2"),
+        ([b"\xc1\x02" + bytes(32)], 10, "never proved"),
+        ([b"\xc1\x03" + bytes(32)], 0, "version 3"),
         ([b"\x01\x04\x00\x00\x00"], 0, "not a commitment"),
         ([bytes(60_000)], 0, "not a commitment"),
-        ([b"\xc1\x01" + bytes(32), b"\xc2\x01" + bytes(96)], 0, "nonce"),
+        ([b"\xc1\x02" + bytes(32), b"\xc2\x02" + bytes(97)], 0, "nonce"),
     ],
 )
 async def test_who_does_not_prove_itself_is_given_up(

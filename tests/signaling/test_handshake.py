@@ -20,12 +20,14 @@ BINDING = Binding(
 Tamper = Callable[[bytes], bytes]
 
 
-def ann(binding: Binding = BINDING) -> Handshake:
-    return Handshake(key=ANN, role=Role.OFFERER, binding=binding, nonce=b"1" * 32)
+def ann(binding: Binding = BINDING, *, guest: bool = False) -> Handshake:
+    return Handshake(key=ANN, role=Role.OFFERER, binding=binding, nonce=b"1" * 32, guest=guest)
 
 
-def bob(binding: Binding = BINDING, *, key: SigningKey = BOB, role: Role = Role.ANSWERER) -> Handshake:
-    return Handshake(key=key, role=role, binding=binding, nonce=b"2" * 32)
+def bob(
+    binding: Binding = BINDING, *, key: SigningKey = BOB, role: Role = Role.ANSWERER, guest: bool = False
+) -> Handshake:
+    return Handshake(key=key, role=role, binding=binding, nonce=b"2" * 32, guest=guest)
 
 
 def play(left: Handshake, right: Handshake, *, tamper: Tamper = bytes) -> tuple[Effect, Effect]:
@@ -52,6 +54,24 @@ def test_both_sides_prove_themselves_and_see_the_same_four_words() -> None:
     assert isinstance(right, Proven)
     assert (left.peer, right.peer) == (BOB_ID, ANN_ID)
     assert left.words == right.words == safety_words(ANN_ID + BOB_ID, b"1" * 32 + b"2" * 32)
+
+
+@pytest.mark.parametrize("guests", [(False, False), (False, True), (True, False), (True, True)])
+def test_each_side_is_told_whether_the_other_comes_as_a_guest(guests: tuple[bool, bool]) -> None:
+    left, right = play(ann(guest=guests[0]), bob(guest=guests[1]))
+    assert isinstance(left, Proven)
+    assert isinstance(right, Proven)
+    assert (right.guest, left.guest) == guests
+
+
+@pytest.mark.parametrize("guest", [False, True])
+@pytest.mark.parametrize("bit", range(8))
+def test_nobody_in_between_makes_a_member_of_a_guest_nor_a_guest_of_a_member(guest: bool, bit: int) -> None:
+    def alter(message: bytes) -> bytes:
+        return message[:2] + bytes((message[2] ^ 1 << bit,)) + message[3:] if message[0] == 0xC2 else message
+
+    left, _right = play(ann(), bob(guest=guest), tamper=alter)
+    assert isinstance(left, Failed)
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Binding)])
@@ -125,7 +145,7 @@ def test_linking_to_oneself_fails_at_once() -> None:
 
 
 def test_every_flipped_bit_makes_our_side_fail() -> None:
-    for at in range((34 + 98) * 8):
+    for at in range((34 + 99) * 8):
 
         def flip(message: bytes, at: int = at) -> bytes:
             first = len(message) == 34
