@@ -120,3 +120,10 @@ class CarrierError(SignalError):
 
     message = "The carrier cannot be used."
     hint = "Check its name and that it can be written to."
+
+
+class BadPassword(SignalError):
+    """No room has such a password."""
+
+    message = "A password has 1 to 256 characters."
+    hint = "Choose another one."
