@@ -7,6 +7,7 @@ time or for a leader. Cost: two network delays.
 from collections.abc import Iterator
 
 from chain.block import SLOT_BODY_BYTES, SLOT_HEADER_BYTES, Body, Dep, Head, Slot, SlotStub
+from chain.certified import certificate_of, is_certificate
 from chain.codec import encode
 from chain.control import Control
 from chain.effects import Delivered, FaultKind
@@ -19,6 +20,7 @@ from chain.message import (
     Ack,
     Message,
     PullSlot,
+    SlotCertificate,
     SlotMessage,
     signed,
 )
@@ -258,6 +260,22 @@ class Broadcast:
             self.pull(place, head, peer=peer)
         return news
 
+    def on_certificate(self, message: SlotCertificate, *, peer: MemberId) -> None:
+        """Be convinced that a slot of this epoch is certified, whosever acks we remember."""
+        out, head = self.epoch.out, message.head
+        if message.lane >= len(self.lanes):
+            out.fault(peer, FaultKind.INVALID, "a certificate for a lane that does not exist")
+            return
+        lane = self.lanes[message.lane]
+        known = lane.certificate.head.seq if lane.certificate is not None else 0
+        if not lane.in_window(head.seq) or head.seq <= max(known, lane.delivered.seq):
+            return
+        if not is_certificate(message, epoch=self.epoch):
+            out.fault(peer, FaultKind.LYING, "a slot's certificate that does not hold")
+            return
+        lane.certificate = message
+        self.pull(lane.place, head, peer=peer)
+
     # Whoever is caught
 
     def _caught(self, lane: Lane, first: Slot, second: Slot) -> None:
@@ -365,15 +383,23 @@ class Broadcast:
         if lane.frozen is None or lane.delivered.seq <= max(lane.flooded, lane.base.seq):
             return
         lane.flooded = lane.delivered.seq
-        for acker, ack in lane.supporters(lane.delivered, self.slots).items():
-            self.epoch.out.keep(Journal(f"cert:{lane.place}:{acker}", encode(ack)))
+        shown = self._certificate(lane)
+        self.epoch.out.keep(Journal(f"cert:{lane.place}", encode(shown)))
         for message in self.certified_slots(lane):
             self.epoch.out.to_all(message)
 
     def certified_slots(self, lane: Lane) -> Iterator[Message]:
-        for kept in self.branch(lane.place, have=lane.base.seq, head=lane.delivered):
-            yield SlotMessage(kept.slot, kept.bodies)
-        yield from lane.supporters(lane.delivered, self.slots).values()
+        """What we delivered of a frozen lane, and what certifies it."""
+        if lane.delivered.seq > lane.base.seq:
+            for kept in self.branch(lane.place, have=lane.base.seq, head=lane.delivered):
+                yield SlotMessage(kept.slot, kept.bodies)
+            yield self._certificate(lane)
+
+    def _certificate(self, lane: Lane) -> SlotCertificate:
+        """Of the last slot that we delivered in this lane, or of a later one."""
+        if lane.certificate is None or lane.certificate.head.seq < lane.delivered.seq:
+            lane.certificate = certificate_of(lane, lane.delivered, epoch=self.epoch, slots=self.slots)
+        return lane.certificate
 
     # For ordering
 

@@ -6,7 +6,16 @@ from chain.fetch import Fetch
 from chain.greeting import Greeting
 from chain.history import History
 from chain.ids import MemberId
-from chain.message import Ack, Message, Propose, RoundChange, Signed, SlotMessage, weight
+from chain.message import (
+    Ack,
+    Message,
+    Propose,
+    RoundChange,
+    Signed,
+    SlotCertificate,
+    SlotMessage,
+    weight,
+)
 from chain.state import State
 
 
@@ -68,6 +77,19 @@ class Intake:
             news = state.ordering.on_vote(message, peer=peer, now=state.now)
         if news:
             self._relay(message, message.signer, source=peer)
+
+    def on_certificate(self, peer: MemberId, message: SlotCertificate) -> None:
+        state = self._state
+        if message.epoch > state.tip.epoch:
+            self._keep_early(peer, message, epoch=message.epoch, height=0)
+        elif message.epoch < state.tip.epoch:
+            self._greeting.where_i_am(peer)
+        elif peer not in state.out.members:
+            state.out.fault(peer, FaultKind.STRANGER, type(message).__name__)
+        else:
+            state.broadcast.on_certificate(message, peer=peer)
+            for ack in message.acks:
+                self.on_signed(peer, ack)
 
     def _keep_early(self, peer: MemberId, message: Message, *, epoch: int, height: int) -> None:
         """Of a later height or epoch: its sender is ahead of us; looked at again once we are there."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from chain.block import Head, Slot
 from chain.ids import SlotId
-from chain.message import Ack
+from chain.message import Ack, SlotCertificate
 from chain.records import KeepSlot
 
 WINDOW = 64
@@ -30,6 +30,8 @@ class Lane:
     """For each acker the highest heads of the branches it acked, with the acks that say so."""
     in_cuts: dict[SlotId, int] = field(default_factory=dict)
     """Heads (with their seq) that proposed or certified cuts name and we do not hold."""
+    certificate: SlotCertificate | None = None
+    """Of the highest slot that we were shown one for, or had to show one for; it stands by itself."""
     flooded: int = 0
     """On a frozen lane: up to which seq its certified slots were sent to all."""
 
@@ -53,8 +55,10 @@ class Lane:
 
     def is_named(self, slot_id: SlotId) -> bool:
         """Whether an ack or a cut names this slot: then it is wanted even if it is a second for its place."""
-        return slot_id in self.in_cuts or any(
-            head.id == slot_id for heads in self.acks.values() for head, _ in heads
+        return (
+            slot_id in self.in_cuts
+            or (self.certificate is not None and self.certificate.head.id == slot_id)
+            or any(head.id == slot_id for heads in self.acks.values() for head, _ in heads)
         )
 
     def descends(self, head: Head, ancestor: Head, slots: dict[SlotId, KeepSlot]) -> bool:
@@ -71,14 +75,21 @@ class Lane:
             seq, slot_id = seq - 1, SlotId(held.slot.prev)
         return slot_id == ancestor.id
 
-    def supporters(self, head: Head, slots: dict[SlotId, KeepSlot]) -> dict[int, Ack]:
-        """The ackers of this slot or a descendant, each with an ack that shows it; the owner not counted."""
-        found: dict[int, Ack] = {}
+    def shown_by(self, head: Head, slots: dict[SlotId, KeepSlot]) -> dict[int, tuple[Head, Ack]]:
+        """The ackers of this slot or a descendant, each with what shows it; the owner not counted."""
+        found: dict[int, tuple[Head, Ack]] = {}
         for acker, heads in self.acks.items():
             for acked, ack in heads:
                 if acker != self.place and self.descends(acked, head, slots):
-                    found[acker] = ack
+                    found[acker] = acked, ack
                     break
+        return found
+
+    def supporters(self, head: Head, slots: dict[SlotId, KeepSlot]) -> set[int]:
+        """Who vouches for this slot or a descendant, the owner not counted."""
+        found = set(self.shown_by(head, slots))
+        if self.certificate is not None and self.descends(self.certificate.head, head, slots):
+            found.update(ack.signer for ack in self.certificate.acks)
         return found
 
     def record_ack(
@@ -91,7 +102,7 @@ class Lane:
         heads[:] = [(known, by) for known, by in heads if not self.descends(head, known, slots)]
         gone = None
         if len(heads) >= HEADS_PER_ACKER:
-            lowest = min(heads, key=lambda entry: entry[0].seq)
+            lowest = min(self._dispensable(heads, slots), key=lambda entry: entry[0].seq)
             if head.seq <= lowest[0].seq:
                 return False, head  # or two of them would push each other out, and be passed on, for ever
             heads.remove(lowest)
@@ -99,12 +110,23 @@ class Lane:
         heads.append((head, ack))
         return True, gone
 
+    def _dispensable(
+        self, heads: list[tuple[Head, Ack]], slots: dict[SlotId, KeepSlot]
+    ) -> list[tuple[Head, Ack]]:
+        """All but one that vouches for what is delivered: we may have to show by what it was certified."""
+        if self.delivered == self.base:
+            return heads
+        needed = next((entry for entry in heads if self.descends(entry[0], self.delivered, slots)), None)
+        return [entry for entry in heads if entry is not needed]
+
     def advance(self, cut: Head) -> None:
         """The cut moved: forget what lies at or below it, and any branch that does not pass through it."""
         kept = self.path[cut.seq - self.base.seq :] if self.on_path(cut) else []
         self.base, self.path = cut, kept
         if self.delivered.seq < cut.seq:
             self.delivered = cut
+        if self.certificate is not None and self.certificate.head.seq <= cut.seq:
+            self.certificate = None
         self.in_cuts = {slot_id: seq for slot_id, seq in self.in_cuts.items() if seq > cut.seq}
         self.first_seen = {seq: seen for seq, seen in self.first_seen.items() if seq > cut.seq}
         self.held_at = {seq: ids for seq, ids in self.held_at.items() if seq > cut.seq}

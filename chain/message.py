@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from chain.block import Block, Body, Certificate, Counter, Head, Place, Slot, checkpoint_text
+from chain.block import Block, Body, Certificate, Counter, Head, Place, Slot, SlotStub, checkpoint_text
 from chain.codec import Record, decode, encode
 from chain.committee import MAX_MEMBERS
 from chain.control import MAX_EVIDENCE, Request
@@ -24,6 +24,9 @@ ENVELOPE_TARGET = 256 * 1024
 
 MAX_GROUNDS = 4
 """So many rounds of one height are kept with its block."""
+
+MAX_CHAIN = 4096
+"""As many slots as every member's ack could lie above the one that is certified."""
 
 _PerMember = msgspec.Meta(max_length=MAX_MEMBERS)
 Round = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
@@ -270,6 +273,17 @@ class Accusation(Record, frozen=True, tag=13):
     evidence: Annotated[bytes, msgspec.Meta(max_length=MAX_EVIDENCE)]
 
 
+class SlotCertificate(Record, frozen=True, tag=19):
+    """Acks by which a quorum, the lane's owner among it, vouches for one slot and all before it."""
+
+    epoch: Counter
+    lane: Place
+    head: Head
+    acks: Annotated[tuple[Ack, ...], _PerMember]
+    chain: Annotated[tuple[SlotStub, ...], msgspec.Meta(max_length=MAX_CHAIN)]
+    """Where an ack is of a later slot: what leads from there down to this one."""
+
+
 class JoinRequest(Record, frozen=True, tag=14):
     request: Request
 
@@ -319,6 +333,7 @@ Message = (
     | PullRange
     | Committed
     | Accusation
+    | SlotCertificate
     | JoinRequest
     | PullFinals
     | Finals

@@ -56,6 +56,7 @@ from chain.message import (
     PullSlot,
     Refusal,
     RoundChange,
+    SlotCertificate,
     SlotMessage,
     unpack,
 )
@@ -432,6 +433,8 @@ class Replica:
                 pass  # for those who are not members yet
             case Ack() | Prevote() | Precommit() | RoundChange() | Propose():
                 self._intake.on_signed(peer, message)
+            case SlotCertificate():
+                self._intake.on_certificate(peer, message)
             case BlockMessage() | Accusation():
                 if peer in self.out.members:
                     self._on_members_word(peer, message)

@@ -12,12 +12,21 @@ from chain.codec import decode
 from chain.errors import MalformedError
 from chain.ids import MemberId
 from chain.lane import Lane
-from chain.message import MAX_ENVELOPE, Accusation, Ack, Message, Rounds, SlotMessage, Standing
+from chain.message import (
+    MAX_ENVELOPE,
+    Accusation,
+    Ack,
+    Message,
+    Rounds,
+    SlotCertificate,
+    SlotMessage,
+    Standing,
+)
 from chain.records import KeepSlot
 
 T = TypeVar("T")
 
-LANE_JOURNAL = ("ack:", "cert:")
+ACKS, CERTIFICATES = LANE_JOURNAL = ("ack:", "cert:")
 """What the journal keeps of an epoch's lanes; void with the epoch."""
 
 
@@ -74,8 +83,13 @@ def restore_lanes(
             lane.first_seen.setdefault(kept.slot.seq, (kept.id, kept.slot))
     acks: list[Ack] = []
     for key, message in journal:
-        if key.startswith(LANE_JOURNAL):
+        if key.startswith(ACKS):
             acks.append(restored(message, Ack))
+        elif key.startswith(CERTIFICATES):
+            shown = restored(message, SlotCertificate)
+            if broadcast.lanes[shown.lane].in_window(shown.head.seq):
+                broadcast.lanes[shown.lane].certificate = shown
+            acks.extend(shown.acks)
     mine = [ack for ack in acks if ack.signer == broadcast.epoch.me]
     broadcast.ackseq = max((ack.ackseq for ack in mine), default=0)
     for lane in broadcast.lanes:

@@ -11,7 +11,17 @@ from chain.epoch import Epoch
 from chain.evidence import convict, decode_evidence
 from chain.ids import BlockId, MemberId, RoomId, SlotId, VoteKey
 from chain.ledger import first_cut
-from chain.message import UNSIGNED, Accusation, Ack, Message, PullSlot, SlotMessage, signed, unpack
+from chain.message import (
+    UNSIGNED,
+    Accusation,
+    Ack,
+    Message,
+    PullSlot,
+    SlotCertificate,
+    SlotMessage,
+    signed,
+    unpack,
+)
 from chain.outbox import Outbox
 from chain.records import Journal, KeepSlot
 from chain.resync import restore_lanes, what_peer_lacks
@@ -59,6 +69,8 @@ class Peer:
                 self.broadcast.on_slot(message, peer=sender)
             case Ack():
                 self.broadcast.on_ack(message, peer=sender)
+            case SlotCertificate():
+                self.broadcast.on_certificate(message, peer=sender)
             case Accusation():
                 self.convict(message.evidence)
             case PullSlot():
@@ -168,6 +180,10 @@ class Lanes:
     def ack(self, place: int, *messages: SlotMessage, number: int = 1) -> Ack:
         entries = tuple(sorted((m.slot.lane, Head(m.slot.seq, m.slot.id(ROOM))) for m in messages))
         return signed(Ack(1, place, number, entries, UNSIGNED), room=ROOM, key=self.people[place].vote)
+
+    def resigned(self, ack: Ack) -> Ack:
+        """The same as its signer would sign it."""
+        return signed(ack, room=ROOM, key=self.people[ack.signer].vote)
 
     def delivered(self, place: int) -> dict[int, list[SlotId]]:
         """What each honest member delivered of one lane."""

@@ -35,6 +35,7 @@ from chain.message import (
     Refusal,
     RoundChange,
     Rounds,
+    SlotCertificate,
     SlotMessage,
     Standing,
     justification_digest,
@@ -57,10 +58,11 @@ def one_of_each() -> list[Message]:
     head = Head(1, slot.id)
     prevote = signed(Prevote(0, 2, 0, 0, kept.id, seed("justification"), UNSIGNED), room=room.id, key=key)
     change = signed(RoundChange(0, 2, 1, 0, (0, kept.id), UNSIGNED, (prevote,)), room=room.id, key=key)
+    ack = signed(Ack(0, 0, 1, ((0, head),), UNSIGNED), room=room.id, key=key)
     standing = Standing(1, slot.id, 0, Rounds(prevoted=2))
     return [
         SlotMessage(slot.slot, slot.bodies),
-        signed(Ack(0, 0, 1, ((0, head),), UNSIGNED), room=room.id, key=key),
+        ack,
         prevote,
         signed(Precommit(0, 2, 0, 0, kept.id, 1, seed("root"), UNSIGNED), room=room.id, key=key),
         change,
@@ -76,6 +78,7 @@ def one_of_each() -> list[Message]:
         PullFinals(0),
         Finals(0, encode(room.genesis), (Final(kept.block, kept.certificate),), (seed("peak"),), (), False),
         Refusal("the nick is taken"),
+        SlotCertificate(0, 0, head, (ack,), (slot.slot.stub(room.id),)),
     ]
 
 

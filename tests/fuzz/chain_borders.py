@@ -46,6 +46,7 @@ from chain.message import (
     Propose,
     Refusal,
     RoundChange,
+    SlotCertificate,
     SlotMessage,
     justification_digest,
     pack,
@@ -125,6 +126,11 @@ def _deeper(message: Message, here: Room) -> None:
         case Propose(justification=justification, epoch=epoch):
             message.preimage(here.id)
             justification_digest(justification, room=here.id, epoch=epoch)
+        case SlotCertificate(acks=acks, chain=chain):
+            for ack in acks:
+                ack.preimage(here.id)
+            for stub in chain:
+                stub.id(here.id)
         case Finals(finals=finals):
             for final in finals:
                 _hash_block(final.block, here)

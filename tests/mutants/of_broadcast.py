@@ -6,6 +6,8 @@ BROADCAST = "chain/broadcast.py"
 LANE = "chain/lane.py"
 ALONE = "chain/test_broadcast.py::"
 LANES = "chain/test_lane_rules.py::"
+CERTIFIED = "chain/certified.py"
+SHOWN = "chain/test_slot_certificates.py::"
 
 MUTANTS = (
     Mutant(
@@ -90,11 +92,65 @@ MUTANTS = (
         (
             Edit(
                 BROADCAST,
-                '            self.epoch.out.keep(Journal(f"cert:{lane.place}:{acker}", encode(ack)))\n',
-                "            del acker, ack\n",
+                '        self.epoch.out.keep(Journal(f"cert:{lane.place}", encode(shown)))\n',
+                "        del shown\n",
             ),
         ),
         (ALONE + "test_totality_survives_a_restart_of_the_only_member_that_saw_the_certificate",),
+    ),
+    Mutant(
+        "certifying-ack-given-up",
+        "An ack that certifies what is delivered is not given up for its signer's later ones.",
+        (Edit(LANE, "        if self.delivered == self.base:\n", "        if self.delivered:\n"),),
+        (SHOWN + "test_what_was_delivered_before_the_lane_forked_can_be_shown_whatever_an_acker_acks_later",),
+    ),
+    Mutant(
+        "certificate-as-single-acks",
+        "A certificate counts as a whole, also where there is no room for one of its acks.",
+        (
+            Edit(
+                LANE,
+                "            found.update(ack.signer for ack in self.certificate.acks)\n",
+                "            pass\n",
+            ),
+        ),
+        (SHOWN + "test_totality_a_certificate_counts_where_its_ackers_other_heads_came_first",),
+    ),
+    Mutant(
+        "certificate-of-too-few",
+        "A slot's certificate takes a quorum.",
+        (
+            Edit(
+                CERTIFIED,
+                "if 1 + len(signers) < epoch.committee.quorum:",
+                "if 2 + len(signers) < epoch.committee.quorum:",
+            ),
+        ),
+        (SHOWN + "test_what_is_almost_a_certificate_convinces_nobody",),
+    ),
+    Mutant(
+        "certificate-signatures-not-checked",
+        "In a slot's certificate every ack is signed by its signer.",
+        (
+            Edit(
+                CERTIFIED,
+                "_leads_to(message, ack, chain) and epoch.signature_holds(ack)",
+                "_leads_to(message, ack, chain)",
+            ),
+        ),
+        (SHOWN + "test_what_is_almost_a_certificate_convinces_nobody",),
+    ),
+    Mutant(
+        "certificate-chain-not-checked",
+        "An ack of a later slot certifies an earlier one only by the slots that lead there.",
+        (
+            Edit(
+                CERTIFIED,
+                "return acked.seq >= message.head.seq and slot_id == message.head.id",
+                "return acked.seq >= message.head.seq",
+            ),
+        ),
+        (SHOWN + "test_what_is_almost_a_certificate_convinces_nobody",),
     ),
     Mutant(
         "frozen-lane-still-acked",

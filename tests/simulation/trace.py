@@ -23,6 +23,7 @@ from chain.message import (
     PullRange,
     PullSlot,
     RoundChange,
+    SlotCertificate,
     SlotMessage,
     Standing,
     unpack,
@@ -115,6 +116,8 @@ def _message(message: Message) -> str:
             return f"committed {block.height} round {certificate.round} cut {_cut(block)}"
         case BlockMessage(block=block):
             return f"block {block.height} cut {_cut(block)}"
+        case SlotCertificate(lane=lane, head=head, acks=acks):
+            return f"certificate {lane}:{head.seq}={head.id.hex()[:6]} by {[ack.signer for ack in acks]}"
         case Accusation(evidence=evidence):
             return f"accusation {type(decode_evidence(evidence)).__name__}"
         case _:
