@@ -28,8 +28,9 @@ from signaling.description import (
     make_answer,
     make_offer,
 )
-from signaling.directory import DirectoryCarrier, _Parcels
+from signaling.directory import DirectoryCarrier, _Scan
 from signaling.envelope import Envelope, parcel_key
+from signaling.folder import Complaints, opened
 from signaling.handshake import Role
 from signaling.lobby import LobbySession
 from signaling.refusal import Reason, make_refusal
@@ -97,10 +98,11 @@ def _entry_feed() -> Feed:
         path = os.path.join(folder, name)  # noqa: PTH118 - a name of any bytes
         with open(path, "wb") as file:  # noqa: PTH123
             file.write(content)
-        parcels = _Parcels(Path(os.fsdecode(folder)), Counter())
-        parcels._logged = 1_000_000
+        complaints = Complaints(Path(os.fsdecode(folder)), kind="lobby", faults=Counter())
+        complaints._logged = 1_000_000
         try:
-            found = parcels._scan(0.0)
+            with opened(Path(os.fsdecode(folder)), make=False) as descriptor:
+                found, _ = _Scan(complaints)(descriptor)
         finally:
             os.unlink(path)  # noqa: PTH108
         if not found:
