@@ -50,10 +50,12 @@ class CarrierContext:
     """What a carrier may be given besides its place; a spec is only checked without it.
 
     `writer` signs what carriers sign themselves; it belongs to this member in this room and says no name.
+    `room` (32 bytes) tells it from others at the same place.
     """
 
     faults: Counter[str] = field(default_factory=Counter)
     writer: SigningKey | None = None
+    room: bytes | None = None
 
 
 class Carrier(Protocol):
