@@ -195,6 +195,8 @@ def _natural(lines: list[str], column: int) -> str:
     piece, *beside = lines[0][column : column + 2 * MAX_TOKEN].split()
     if len(beside) > 2 and len({len(word) for word in beside[:-1]}) == 1:  # in groups
         return piece + "".join(beside)
+    if len(piece) > size:
+        piece = piece.rstrip(string.punctuation + "\u2026")
     for line in lines[1:] if not beside else []:
         if len(line.split()) > 1 or len(piece) + len(line) > size:
             break

@@ -5,7 +5,7 @@ import string
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from signaling.errors import NotAToken, Oversize, SignalError, TokenCut, TokenMistyped, WrongVersion
@@ -79,6 +79,7 @@ def test_random_surroundings_do_not_hide_it(dice: random.Random, before: str, af
 
 @given(st.text(string.ascii_letters + "237 .,:\n>", max_size=200))
 def test_prose_is_no_token(text: str) -> None:
+    assume("pigeon:" not in text.lower())
     with pytest.raises(NotAToken):
         find_token(text)
 
@@ -138,7 +139,7 @@ def test_every_one_character_that_is_wrong_is_named_as_if_it_stood_alone() -> No
 
 
 def test_every_cut_is_named_as_if_it_stood_alone() -> None:
-    for end in range(len("pigeon:") + 5, len(TOKEN)):
+    for end in range(len("pigeon:") + 5, len(TOKEN) - 1):  # one more, and what follows may complete it
         text = TOKEN[:end]
         for pasted in (
             text,
@@ -150,7 +151,7 @@ def test_every_cut_is_named_as_if_it_stood_alone() -> None:
         ):
             with pytest.raises(TokenCut):
                 find_token(pasted)
-    for end in range(len("pigeon:"), len("pigeon:") + 5):
+    for end in (*range(len("pigeon:"), len("pigeon:") + 5), len(TOKEN) - 1):
         with pytest.raises(TokenCut):
             find_token(TOKEN[:end])
 
