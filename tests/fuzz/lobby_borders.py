@@ -22,13 +22,12 @@ from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, CarrierContext, Parcel,
 from signaling.carriers import carrier_from_spec
 from signaling.description import (
     Offer,
-    Session,
-    Setup,
     encode,
     make_answer,
     make_offer,
 )
-from signaling.directory import DirectoryCarrier, _Scan
+from signaling.directory import DirectoryCarrier
+from signaling.directory_scan import Mine, Scan
 from signaling.envelope import Envelope, parcel_key
 from signaling.folder import Complaints, opened
 from signaling.handshake import Role
@@ -102,7 +101,7 @@ def _entry_feed() -> Feed:
         complaints._logged = 1_000_000
         try:
             with opened(Path(os.fsdecode(folder)), make=False) as descriptor:
-                found, _ = _Scan(complaints)(descriptor)
+                found, _ = Scan(complaints, mine=Mine(), aside=None)(descriptor)
         finally:
             os.unlink(path)  # noqa: PTH108
         if not found:
@@ -202,10 +201,11 @@ def _offer_to_ann() -> Offer:
         key=BOB,
         room=ROOM,
         recipient=ANN_ID,
-        session=Session(b"b" * 16),
+        seed=b"b" * 16,
         issued=NOW,
         life=600,
-        transport=offers()[0].transport,
+        fingerprint=bytes(32),
+        candidates=offers()[0].candidates,
     )
 
 
@@ -214,9 +214,11 @@ def _brought() -> list[bytes]:
     addressed = [offer for offer in offers() if offer.recipient is not None]
     asked = [Envelope(encode(offer)) for offer in addressed]
     asked.append(Envelope(encode(addressed[0]), invitations()[1].grant, b"p" * 64))
-    transport = msgspec.structs.replace(addressed[0].transport, setup=Setup.ACTIVE)
+    answer = make_answer(
+        key=ANN, offer=_offer_to_ann(), issued=NOW, fingerprint=bytes(32), candidates=addressed[0].candidates
+    )
     answers = [
-        Envelope(encode(make_answer(key=ANN, offer=_offer_to_ann(), issued=NOW, transport=transport))),
+        Envelope(encode(answer)),
         Envelope(make_refusal(key=ANN, offer=_offer_to_ann(), reason=Reason.EXPIRED)),
     ]
     pack = msgspec.msgpack.encode
