@@ -55,7 +55,15 @@ via_option = click.option(
     "--via",
     multiple=True,
     metavar="CARRIER",
-    help="What carries the connection's first messages: dir:FOLDER. Repeatable; the room remembers it.",
+    help="What carries the connection's first messages: paste, qr, qr:FOLDER (of pictures), dir:FOLDER or "
+    "log:FOLDER. Repeatable; the room remembers it.",
+)
+file_path = click.Path(path_type=Path, dir_okay=False)
+qr_out_option = click.option(
+    "--qr-out",
+    type=file_path,
+    metavar="FILE",
+    help="Write what is to be carried as a QR code (PNG) to FILE, anew whenever it changes.",
 )
 repair_option = click.option(
     "--repair",
@@ -98,12 +106,15 @@ def demo(settings: Settings, members: int, messages: int, keep: Path | None) -> 
     metavar="ROOM",
     help="Cite the last block of ROOM, of this home, which cannot go on: its record stays, `log` shows both.",
 )
+@qr_out_option
 @headless_option
 def new(settings: Settings, **options: Any) -> Task:
     """Make a room.
 
-    Prints its fingerprint and an invitation, and opens the chat. With --continues the new room names the
-    one it goes on from, so that everybody can check where. The old members have to be invited anew.
+    Prints its fingerprint and an invitation, and opens the chat. With --via paste or qr the invitation is
+    an offer, good for ten minutes: a line to send, a code to show. With a folder it is good for a day. With
+    --continues the new room names the one it goes on from, so that everybody can check where. The old
+    members have to be invited anew.
     """
     from console.rooms import new
 
@@ -114,11 +125,17 @@ def new(settings: Settings, **options: Any) -> Task:
 @click.argument("token", required=False)
 @nick_option
 @via_option
+@click.option(
+    "--scan", type=file_path, metavar="FILE", help="Take the token out of a picture: a photo, a screenshot."
+)
+@qr_out_option
 @headless_option
 def join(settings: Settings, **options: Any) -> Task:
     """Join a room with an invitation.
 
-    TOKEN is the line that `new` or `invite` printed; - reads it from standard input.
+    TOKEN is the line that `new` or `invite` printed; - reads it from standard input, where it may be
+    wrapped, quoted, or have other text around it. Without TOKEN you are asked for it. If you are shown an
+    answer, it is needed only where no direct connection comes up: then send it back to whoever invited you.
     """
     from console.rooms import join
 
@@ -128,24 +145,30 @@ def join(settings: Settings, **options: Any) -> Task:
 @verb
 @via_option
 @repair_option
-def chat(settings: Settings, via: tuple[str, ...], repair: bool) -> Task:
+@qr_out_option
+def chat(settings: Settings, **options: Any) -> Task:
     """Reopen a room with a chat line.
 
-    Attaches to the room's node if that is running already.
+    Attaches to the room's node if that is running already. Where people carry the tokens (--via paste or
+    qr), a line with a token is used to connect and never said; `pigeon send` says anything.
     """
     from console.rooms import chat
 
-    return partial(chat, settings, via=via, repair=repair)
+    return partial(chat, settings, **options)
 
 
 @verb
 @via_option
 @repair_option
-def up(settings: Settings, via: tuple[str, ...], repair: bool) -> Task:
-    """Run a room's node without a chat line."""
+@qr_out_option
+def up(settings: Settings, **options: Any) -> Task:
+    """Run a room's node without a chat line.
+
+    Tokens that come back to it: pigeon carry TOKEN
+    """
     from console.rooms import up
 
-    return partial(up, settings, via=via, repair=repair)
+    return partial(up, settings, **options)
 
 
 @verb
@@ -157,7 +180,7 @@ def send(settings: Settings, text: str, wait: str) -> Task:
     """Say one thing.
 
     TEXT goes through the running node; - reads it from standard input. Without a running node it is queued
-    safely and goes out when the node runs next.
+    safely and goes out when the node runs next. Nothing in it is taken for a command or a token.
     """
     from console.messages import send
 
@@ -230,11 +253,31 @@ def leave(settings: Settings) -> Task:
 
 
 @verb
-def invite(settings: Settings) -> Task:
-    """One more invitation, for one person and one day."""
+@qr_out_option
+def invite(settings: Settings, qr_out: Path | None) -> Task:
+    """One more invitation, for one person.
+
+    It is good for a day; where people carry the tokens (--via paste or qr) it is an offer, good for ten
+    minutes.
+    """
     from console.questions import invite
 
-    return partial(invite, settings)
+    return partial(invite, settings, qr_out=qr_out)
+
+
+@verb
+@click.argument("token", required=False)
+@click.option("--scan", type=file_path, metavar="FILE", help="Take the token out of a picture.")
+def carry(settings: Settings, token: str | None, scan: Path | None) -> Task:
+    """Hand the running node a token that came back.
+
+    TOKEN is an answer to its offer, or another member's offer; - reads it from standard input. Without one
+    you are asked for it. For nodes without a chat line (`up`, --headless) and for scripts; in the chat,
+    paste it, or type: /scan FILE
+    """
+    from console.questions import carry
+
+    return partial(carry, settings, token=token, scan=scan)
 
 
 @verb

@@ -8,8 +8,11 @@ HELP = """\
 /admit NICK     let somebody in who asks (compare the safety words first)
 /remove NICK    be for removing a member; a quorum decides
 /invite         one more invitation, good for one person
+/scan FILE      take the token out of a picture (a photo or a screenshot of a QR code)
 /quit           leave the chat; what is pending stays on this disk
-//text          a message that begins with a slash"""
+//text          a message that begins with a slash
+A token that was pasted (pigeon:...) is used to connect and never said, where people carry them
+(--via paste or qr). `pigeon send` says whatever it is given: no commands, no tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class Invite:
 
 
 @dataclass(frozen=True, slots=True)
+class Scan:
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
 class Help:
     pass
 
@@ -65,7 +73,7 @@ class Wrong:
     hint: str
 
 
-Command = Say | Who | Status | Admit | Remove | Invite | Help | Quit | Nothing | Wrong
+Command = Say | Who | Status | Admit | Remove | Invite | Scan | Help | Quit | Nothing | Wrong
 
 _PLAIN: dict[str, Command] = {
     "who": Who(),
@@ -94,6 +102,10 @@ def parse(line: str) -> Command:
         if not rest:
             return Wrong("/remove needs to know whom.", "Type /remove and the nick of a member.")
         return Remove(rest)
+    if name == "scan":
+        if not rest:
+            return Wrong("/scan needs to know which picture.", "Type /scan and the name of a file.")
+        return Scan(rest)
     command = _PLAIN.get(name)
     if command is None:
         return Wrong(

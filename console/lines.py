@@ -1,6 +1,7 @@
 """Reads lines of text from standard input without ever holding more than one message of them."""
 
 import os
+import select
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,6 +26,11 @@ class BadLine:
     hint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """No line came for as long as one was waited for."""
+
+
 TOO_LONG = BadLine(
     "This line is longer than a message may be (16 KiB); it was not sent.", "Send it in several messages."
 )
@@ -34,39 +40,65 @@ NOT_TEXT = BadLine("This line is not valid UTF-8; it was not sent.", "Send text 
 class LineReader:
     """Lines from a file descriptor; one reader per descriptor, because it reads ahead."""
 
-    def __init__(self, read: Callable[[], bytes] | None = None) -> None:
-        """`read` blocks until there are bytes and returns b"" at the end; standard input by default."""
+    def __init__(
+        self, read: Callable[[], bytes] | None = None, ready: Callable[[float], bool] | None = None
+    ) -> None:
+        """Standard input by default.
+
+        `read` blocks until there are bytes and returns b"" at the end; `ready` blocks for so many seconds at
+        most and tells whether `read` would return at once.
+        """
         self._read = read if read is not None else lambda: os.read(0, _CHUNK)
+        self._ready = ready if ready is not None else _stdin_ready
         self._buffer = bytearray()
         self._skipping = False  # in the middle of a line that is too long
         self._ended = False
 
     async def next(self) -> Line | BadLine | None:
         """The next line; None at the end of input."""
-        while True:
-            end = self._buffer.find(b"\n")
-            if end >= 0:
-                raw = bytes(self._buffer[:end])
-                del self._buffer[: end + 1]
-                if self._skipping:
-                    self._skipping = False
-                    continue
-                await trio.lowlevel.checkpoint()
+        while isinstance(line := self._take(), Pause):
+            await self._fill()
+        await trio.lowlevel.checkpoint()
+        return line
+
+    async def next_within(self, seconds: float) -> Line | BadLine | Pause | None:
+        """As `next`, or a Pause when no byte came for so long. Nothing of what comes later is lost."""
+        while isinstance(line := self._take(), Pause):
+            # Only waited for: the bytes that an abandoned read takes later would be gone.
+            if not await trio.to_thread.run_sync(self._ready, seconds, abandon_on_cancel=True):
+                return Pause()
+            await self._fill()
+        await trio.lowlevel.checkpoint()
+        return line
+
+    async def _fill(self) -> None:
+        # In a thread: a terminal made non-blocking would be so for every program that shares it.
+        data = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
+        self._ended = not data
+        self._buffer += data
+
+    def _take(self) -> Line | BadLine | Pause | None:
+        """A line of what was read, None after the last, a Pause when more has to be read for one."""
+        while (end := self._buffer.find(b"\n")) >= 0:
+            raw = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            if not self._skipping:
                 return _line(raw)
-            if self._ended:
-                raw = bytes(self._buffer)
-                self._buffer.clear()
-                await trio.lowlevel.checkpoint()
-                return _line(raw) if raw and not self._skipping else None
-            if len(self._buffer) > MAX_LINE + 1 and not self._skipping:
-                self._skipping = True
-                return TOO_LONG
-            if self._skipping:
-                self._buffer.clear()
-            # In a thread: a terminal made non-blocking would be so for every program that shares it.
-            data = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
-            self._ended = not data
-            self._buffer += data
+            self._skipping = False
+        if self._ended:
+            raw = bytes(self._buffer)
+            self._buffer.clear()
+            return _line(raw) if raw and not self._skipping else None
+        if self._skipping:
+            self._buffer.clear()
+        elif len(self._buffer) > MAX_LINE + 1:
+            self._skipping = True
+            return TOO_LONG
+        return Pause()
+
+
+def _stdin_ready(seconds: float) -> bool:
+    return bool(select.select([0], [], [], seconds)[0])
 
 
 def _line(raw: bytes) -> Line | BadLine:

@@ -6,13 +6,13 @@ from typing import Final
 import msgspec
 import trio
 
-from console.chat import raise_not_reached
 from console.lines import MAX_LINE
 from console.ndjson import LoggedEvent
 from console.out import Out
 from console.sanitize import one_line
 from console.screen import Screen, make_screen
 from console.settings import Settings
+from console.talk import raise_not_reached
 from node.api import NodeApi
 from node.config import Home, RoomConfig
 from node.control import connect_control

@@ -1,11 +1,24 @@
 """Events as NDJSON: one JSON object a line on standard output. Notices stay sentences on standard error."""
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from console.out import Out
 from console.sanitize import json_line
 from node.api import MemberView
-from node.events import AsksEvent, Event, FinalEvent, RoomEvent, StatusEvent
+from node.events import (
+    AsksEvent,
+    Event,
+    FinalEvent,
+    InviteEvent,
+    RoomEvent,
+    StatusEvent,
+    TokenEvent,
+)
+
+if TYPE_CHECKING:  # it is needed only where tokens are drawn
+    from console.pictures import QrFile
 
 
 class MemberEvent(Event, frozen=True, tag="member"):
@@ -39,13 +52,16 @@ class IdEvent(Event, frozen=True, tag="id"):
 class JsonScreen:
     """A Screen for programs."""
 
-    def __init__(self, out: Out) -> None:
+    def __init__(self, out: Out, *, qr_file: "QrFile | None" = None) -> None:
         self._out = out
+        self._qr_file = qr_file
 
     async def know(self, room: RoomEvent) -> None:
         pass
 
     async def event(self, event: Event) -> None:
+        if self._qr_file is not None and isinstance(event, InviteEvent | TokenEvent):
+            await self._qr_file.write(event.token)  # first: who reads the event finds the picture
         await self._out.data(json_line(msgspec.json.encode(event)))
 
     async def members(self, members: list[MemberView]) -> None:

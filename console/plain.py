@@ -5,8 +5,9 @@
 
 import sys
 import time
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
+from console.carrying import Carrying
 from console.out import Out
 from console.sanitize import one_line, paragraphs
 from console.tables import members_table, status_table
@@ -33,6 +34,10 @@ from node.events import (
     TokenEvent,
     WordsEvent,
 )
+from node.tokens import drawn_as_pictures, kind_of
+
+if TYPE_CHECKING:  # it is needed only where tokens are drawn
+    from console.pictures import QrFile
 
 LEGEND = "… pending (safe on your disk)   ✓ k/n delivered   ■ #N final (its place can no longer change)"
 _SIGN = 9  # columns of a message's state
@@ -43,8 +48,9 @@ _EXCERPT = 48  # characters of a message that stand beside its state
 class PlainScreen:
     """Lines for people, whether on a terminal or not."""
 
-    def __init__(self, out: Out, *, color: bool) -> None:
+    def __init__(self, out: Out, *, color: bool, qr_file: "QrFile | None" = None, draw: bool = False) -> None:
         self._out = out
+        self._carrying = Carrying(out, color=color, qr_file=qr_file, draw=draw)
         self._color = color
         self._n = 1
         self._me = self._nick = ""
@@ -56,6 +62,8 @@ class PlainScreen:
         self._fingerprint = ""
 
     async def know(self, room: RoomEvent) -> None:
+        if drawn_as_pictures(room.via):
+            self._carrying.draw()
         self._n, self._me, self._nick = room.n, room.me, room.nick
 
     async def event(self, event: Event) -> None:
@@ -65,12 +73,10 @@ class PlainScreen:
                 self._texts.pop(event.id, None)
                 await self._data(final_line(event))
             case InviteEvent():
-                await self._out.note("Invitation, good for one person:")
-                await self._data(event.token)
-                left = max(0, event.expires // 1000 - int(time.time()))
-                await self._out.note(f"It expires in {left // 3600} h {left % 3600 // 60:02d} min.")
+                # Where people carry tokens it is an offer.
+                await self._carrying.show(kind_of(event.token), event.token, expires=event.expires)
             case TokenEvent():
-                await self._data(event.token)
+                await self._carrying.show(event.kind, event.token, expires=event.expires)
             case StatusEvent():
                 await self.status(event, why=False)
             case ErrorEvent():

@@ -1,21 +1,25 @@
-"""The verbs that ask a running node one thing: who, status, admit, invite; and `id`, which asks the disk."""
+"""The verbs that ask a running node one thing, and `id`, which asks the disk."""
 
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import trio
 
+from console.asking import WAYS_BACK, token_given
+from console.lines import LineReader
 from console.ndjson import IdEvent
 from console.out import Out, stdin_is_terminal
 from console.sanitize import one_line
 from console.screen import make_screen
 from console.settings import Settings
-from console.welcome import continues_text, safety_words
+from console.welcome import continues_text, safety_words, taken
 from node.api import MemberView, NodeApi
 from node.config import Home
 from node.control import connect_control
 from node.errors import Exit, NodeError, TimedOut, Unreachable
+from node.events import NoticeEvent
 
 
 @asynccontextmanager
@@ -56,10 +60,23 @@ async def status(settings: Settings, *, why: bool) -> int:
     return Exit.DONE
 
 
-async def invite(settings: Settings) -> int:
+async def invite(settings: Settings, *, qr_out: Path | None) -> int:
+    screen = make_screen(settings, qr_out=qr_out)
     async with running_node(settings) as node:
-        invitation = await node.invite()
-    await make_screen(settings).event(invitation)
+        invitation, room = await node.invite(), await node.room()
+    await screen.know(room)
+    await screen.event(invitation)
+    return Exit.DONE
+
+
+async def carry(settings: Settings, *, token: str | None, scan: Path | None) -> int:
+    """Hand over what came back. The node is asked first, so that nobody pastes in vain."""
+    async with running_node(settings):
+        pass
+    text = await token_given(settings, token, scan, lines=LineReader(), wanted=WAYS_BACK)
+    async with running_node(settings) as node:
+        kind = await node.carry(text)
+    await make_screen(settings).event(NoticeEvent(message=taken(kind)))
     return Exit.DONE
 
 

@@ -2,13 +2,15 @@
 
 import getpass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import trio
 
+from console.asking import WAYS_IN, token_given
 from console.chat import Chat, converse
-from console.lines import Line, LineReader
-from console.out import Out, stdin_is_terminal
+from console.lines import LineReader
+from console.out import stdin_is_terminal
 from console.plain import LEGEND
 from console.screen import Screen, make_screen
 from console.settings import Settings
@@ -25,6 +27,7 @@ from node.config import Home, RoomConfig
 from node.control import connect_control
 from node.errors import Exit, TimedOut, Unreachable, UsageError
 from node.node import create_room, open_node, read_invitation
+from node.tokens import drawn_as_pictures
 
 _SHOWN_AGAIN: Final = 10  # items, when a chat is reopened
 
@@ -38,10 +41,11 @@ async def new(
     rule: str,
     max_peers: int,
     continues: str | None,
+    qr_out: Path | None,
     headless: bool,
 ) -> int:
     """Make a room, say what that means, invite, and talk."""
-    home, screen = Home.at(settings.home), make_screen(settings)
+    home, screen = Home.at(settings.home), make_screen(settings, qr_out=qr_out)
     old = None if continues is None else home.room(continues)
     room = await create_room(
         home,
@@ -65,45 +69,54 @@ async def new(
             timeout=settings.timeout,
             since=0,
             invite=True,
-            greeting="\n".join((how_to_join(via), *_chat_help(headless=headless))),
+            greeting="\n".join(filter(None, (how_to_join(via), *_chat_help(headless=headless)))),
         )
     return Exit.DONE
 
 
 async def join(
-    settings: Settings, *, token: str | None, nick: str | None, via: tuple[str, ...], headless: bool
+    settings: Settings,
+    *,
+    token: str | None,
+    nick: str | None,
+    via: tuple[str, ...],
+    scan: Path | None,
+    qr_out: Path | None,
+    headless: bool,
 ) -> int:
-    """Be let in, then talk. With `-` the first line of standard input is the invitation; messages follow."""
-    home, screen, lines = Home.at(settings.home), make_screen(settings), LineReader()
-    if token is None or token == "-":
-        if stdin_is_terminal():
-            await Out(settings).urgent("Paste the invitation:")
-        token = await _first_line(lines)
-    invitation = read_invitation(token.strip())
+    """Be let in, then talk. With `-` standard input begins with the invitation; messages follow."""
+    home, lines = Home.at(settings.home), LineReader()
+    screen = make_screen(settings, qr_out=qr_out, draw=scan is not None or drawn_as_pictures(via))
+    invitation = read_invitation(await token_given(settings, token, scan, lines=lines, wanted=WAYS_IN))
     name = login_name() if nick is None else nick
     await screen.notice(f"{SIGNED_FOR_GOOD}\n{waiting_for_admission(name)}")
     async with open_node(home, invitation, nick=name, via=via) as node:
         chat = Chat(node, screen, watching=not headless)
         async with node.events(since=0, watching=not headless) as events, trio.open_nursery() as nursery:
             nursery.start_soon(partial(chat.show, events, since=0, talk=nursery.cancel_scope))
+            talk = chat.talk(admitted=False)
+
+            async def listen() -> None:
+                await talk.run(lines, timeout=settings.timeout)
+                nursery.cancel_scope.cancel()
+
+            if not headless:
+                nursery.start_soon(listen)
             with trio.move_on_after(
                 float("inf") if settings.timeout is None else settings.timeout
             ) as waiting:
                 await node.wait_admitted()
             if waiting.cancelled_caught:
                 raise_not_admitted(reached=chat.heard_words)
-            if headless:
-                await trio.sleep_forever()
-            if greeting := "\n".join(_chat_help(headless=False)):
+            if greeting := "\n".join(_chat_help(headless=headless)):
                 await screen.notice(greeting)
-            await chat.talk(lines, timeout=settings.timeout)
-            nursery.cancel_scope.cancel()
+            await talk.on_admitted()  # and go on until there is nothing to show any more
     return Exit.DONE
 
 
-async def chat(settings: Settings, *, via: tuple[str, ...], repair: bool) -> int:
+async def chat(settings: Settings, *, via: tuple[str, ...], repair: bool, qr_out: Path | None) -> int:
     """Reopen a room, or attach to the process that has it open."""
-    home, screen = Home.at(settings.home), make_screen(settings)
+    home, screen = Home.at(settings.home), make_screen(settings, qr_out=qr_out)
     room = home.room(settings.room)
     if repair:
         await mend(home, room, screen)
@@ -121,9 +134,9 @@ async def chat(settings: Settings, *, via: tuple[str, ...], repair: bool) -> int
     return Exit.DONE
 
 
-async def up(settings: Settings, *, via: tuple[str, ...], repair: bool) -> int:
+async def up(settings: Settings, *, via: tuple[str, ...], repair: bool, qr_out: Path | None) -> int:
     """Run the node and show what happens, until a signal."""
-    home, screen = Home.at(settings.home), make_screen(settings)
+    home, screen = Home.at(settings.home), make_screen(settings, qr_out=qr_out)
     room = home.room(settings.room)
     if repair:
         await mend(home, room, screen)
@@ -170,13 +183,3 @@ def _chat_help(*, headless: bool) -> list[str]:
     if headless or not stdin_is_terminal():
         return []
     return [LEGEND, "Type a line to say it; /help lists commands, Ctrl-C ends."]
-
-
-async def _first_line(lines: LineReader) -> str:
-    line = await lines.next()
-    if not isinstance(line, Line) or not line.text.strip():
-        raise UsageError(
-            "There is no invitation on standard input.",
-            "Give the line that begins with pigeon: as the first one.",
-        )
-    return line.text

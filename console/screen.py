@@ -1,5 +1,6 @@
 """Where events go: as lines for people (console/plain.py) or as NDJSON (console/ndjson.py)."""
 
+from pathlib import Path
 from typing import Protocol
 
 from console.ndjson import JsonScreen
@@ -34,14 +35,22 @@ class Screen(Protocol):
         """A sentence or a few for people, on standard error; not with --quiet."""
 
 
-def make_screen(settings: Settings) -> Screen:
-    """The screen that the options ask for."""
-    out = Out(settings)
+def make_screen(settings: Settings, *, qr_out: Path | None = None, draw: bool = False) -> Screen:
+    """The screen that the options ask for. UsageError when `qr_out` could never be written.
+
+    `qr_out`: a file for the picture of each token. `draw`: codes on the terminal, even before a room is
+    known that has a carrier of pictures.
+    """
+    out, file = Out(settings), None
+    if qr_out is not None:
+        from console.pictures import QrFile
+
+        file = QrFile(qr_out)
     if settings.json:
-        return JsonScreen(out)
+        return JsonScreen(out, qr_file=file)
     from console.plain import PlainScreen
 
-    return PlainScreen(out, color=settings.color)
+    return PlainScreen(out, color=settings.color, qr_file=file, draw=draw)
 
 
 async def show_error(settings: Settings, error: ErrorEvent) -> None:

@@ -5,12 +5,19 @@ from node.events import RoomEvent
 
 SIGNED_FOR_GOOD = """\
 Everything said here is signed and kept by every member: nobody can deny or unsay it later.
-Members see each other's IP address."""
+Members see each other's IP address: this is no VPN, and hides from nobody that you talk to each other."""
 
 AUTO_WARNING = """\
 ! --admit auto: whoever shows an unused invitation of a member gets in without anybody being asked.
   One lying member can so bring in puppets until there are more liars than the room tolerates.
   Use it among machines that are all yours."""
+
+REST_OF_TOKEN = "This token is not whole yet: paste the rest of it, or an empty line to give it up."
+
+_TAKEN = {
+    "offer": "Got the offer; connecting. If an answer is shown here next, carry it back.",
+    "answer": "Got the answer; connecting.",
+}
 
 NO_CARRIER = """\
 ! No --via was given, so nobody can reach this room yet.
@@ -53,6 +60,8 @@ def how_to_join(via: tuple[str, ...]) -> str:
     """What the other side has to do with an invitation."""
     if not via:
         return NO_CARRIER
+    if all(spec.partition(":")[0] in ("paste", "qr") for spec in via):
+        return ""  # it stands beside the offer
     return (
         "Give it to one person by a way that nobody else reads. Where the same folder can be reached, type:\n"
         "  pigeon join TOKEN --as NICK"
@@ -69,3 +78,8 @@ def waiting_for_admission(nick: str) -> str:
 
 def safety_words(words: str, *, between: str) -> str:
     return f"Safety words between {between}: {one_line(words).upper()} (compare them by voice)"
+
+
+def taken(kind: str) -> str:
+    """What happens next with a token that somebody brought."""
+    return _TAKEN.get(kind, f"Got the {kind}.")

@@ -27,6 +27,8 @@ class RoomEvent(Event, frozen=True, tag="room"):
     """Fingerprint of the room that this one continues."""
     parent_name: str = ""
     """Its name, where this home has it."""
+    via: list[str] = []
+    """The carriers of this node."""
 
 
 class InviteEvent(Event, frozen=True, tag="invite"):

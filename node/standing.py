@@ -44,6 +44,7 @@ class Standing:
             quorum=committee.quorum,
             parent="" if before is None else before.fingerprint,
             parent_name="" if before is None else before.name,
+            via=list(self.config.via),
         )
 
     def status(self, *, pending: int, notes: list[str]) -> StatusEvent:

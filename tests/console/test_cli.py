@@ -11,6 +11,7 @@ import pytest
 
 VERBS = [
     "admit",
+    "carry",
     "chat",
     "demo",
     "evidence",

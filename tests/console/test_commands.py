@@ -11,6 +11,7 @@ from console.commands import (
     Quit,
     Remove,
     Say,
+    Scan,
     Status,
     Who,
     Wrong,
@@ -33,6 +34,7 @@ from console.commands import (
         ("/admit  bob the builder ", Admit("bob the builder")),
         ("/remove bob", Remove("bob")),
         ("/invite", Invite()),
+        ("/scan a photo.jpg ", Scan("a photo.jpg")),
         ("/help ", Help()),
         ("/quit", Quit()),
     ],
@@ -41,6 +43,6 @@ def test_a_line_is_a_message_or_a_command(line: str, meaning: Command) -> None:
     assert parse(line) == meaning
 
 
-@pytest.mark.parametrize("line", ["/", "/wat", "/quit now", "/admit", "/admit ", "/remove", "/Who"])
+@pytest.mark.parametrize("line", ["/", "/wat", "/quit now", "/admit", "/admit ", "/remove", "/scan", "/Who"])
 def test_what_is_neither_is_never_sent(line: str) -> None:
     assert isinstance(parse(line), Wrong)
