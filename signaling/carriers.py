@@ -6,9 +6,11 @@ from typing import Final
 from signaling.carrier import Carrier, CarrierContext
 from signaling.directory import DirectoryCarrier
 from signaling.errors import CarrierError
+from signaling.paste import PasteCarrier
 
 _CARRIERS: Final[dict[str, Callable[[str, CarrierContext], Carrier]]] = {
     "dir": DirectoryCarrier,
+    "paste": PasteCarrier,
 }
 
 

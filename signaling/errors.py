@@ -115,6 +115,13 @@ class NotForUs(SignalError):
     hint = "Ask for one made for you."
 
 
+class Replayed(SignalError):
+    """It did its work once already."""
+
+    message = "This was used already."
+    hint = "Each token connects once: make a new one with /invite."
+
+
 class CarrierError(SignalError):
     """A carrier cannot do its work."""
 
@@ -127,3 +134,17 @@ class BadPassword(SignalError):
 
     message = "A password has 1 to 256 characters."
     hint = "Choose another one."
+
+
+class OwnToken(SignalError):
+    """What this side shows came back to it."""
+
+    message = "This token is your own."
+    hint = "Give it to the other person, and paste here what comes back."
+
+
+class BadPicture(SignalError):
+    """A file that no code can be read from, or should not be."""
+
+    message = "This picture cannot be read."
+    hint = "Take it again, or save it as PNG or JPEG."
