@@ -1,11 +1,11 @@
 """One try at one peer: its descriptions out, the other end's in, and a Link if both prove who they are."""
 
-import math
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import trio
@@ -13,10 +13,20 @@ from nacl.signing import SigningKey
 
 from node.greet import greet
 from node.link import Link
+from node.open_offers import OpenOffer
 from node.post import Post
 from node.webrtc import Connection
 from signaling.carrier import ParcelKind
-from signaling.description import Answer, Identity, Offer, RoomId, Session, encode, make_answer, make_offer
+from signaling.description import (
+    SEED_BYTES,
+    Answer,
+    Identity,
+    Offer,
+    RoomId,
+    encode,
+    make_answer,
+    make_offer,
+)
 from signaling.envelope import Envelope
 from signaling.handshake import Role
 from signaling.refusal import Reason, make_refusal
@@ -34,7 +44,7 @@ class Introduction:
     proof: bytes
 
 
-Introduce = Callable[[bytes], Introduction]
+Introduce = Callable[[bytes], Introduction | None]
 
 
 @dataclass(eq=False)
@@ -92,41 +102,65 @@ class Maker:
 
     async def offer(self, attempt: Attempt, connection: Connection) -> Link | None:
         """Offer and wait for the answer; None when none came in time, or a refusal. ConnectFailed."""
-        attempt.offer = offer = make_offer(
-            key=self.key,
-            room=self.room,
-            recipient=attempt.peer,
-            session=Session(secrets.token_bytes(16)),
-            issued=int(time.time()),
-            life=math.ceil(self.offer_life),
-            transport=connection.transport(),
-        )
+        attempt.offer = offer = self._make_offer(connection, recipient=attempt.peer)
         envelope = Envelope(encode(offer))
-        if self.introduce is not None:
-            introduction = self.introduce(offer.hash)
+        introduction = self.introduce(offer.hash) if self.introduce is not None else None
+        if introduction is not None:
             envelope = Envelope(encode(offer), introduction.grant, introduction.proof)
+        connection.identify(offer.transport)
         await self.post.sweep(attempt.peer)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._leave, attempt, ParcelKind.OFFER, envelope)
+            nursery.start_soon(self._leave, attempt, ParcelKind.OFFER, envelope, offer.expires)
             with trio.move_on_after(self.offer_life * _RENEW_AT):
                 await attempt.answered.wait()
             nursery.cancel_scope.cancel()
-        if attempt.answer is None:
-            return None
+        return None if attempt.answer is None else await self.connect(attempt, connection)
+
+    async def open(self, wish: OpenOffer, connection: Connection, *, hear: Callable[[str], None]) -> None:
+        """Show an offer to whoever gets hold of it, until it is answered or over."""
+        offer = self._make_offer(connection, recipient=None, invites=wish.invites)
+        connection.identify(offer.transport, on_check=hear)
+        wish.offer = offer
+        wish.made.set()
+        async with trio.open_nursery() as nursery:
+            leave = partial(self.post.leave_bare, kind=ParcelKind.OFFER, expires=offer.expires, owner=wish)
+            nursery.start_soon(leave, encode(offer))
+            with trio.move_on_after(offer.expires - time.time()):
+                await wish.answered.wait()
+            nursery.cancel_scope.cancel()
+
+    async def connect(self, attempt: Attempt, connection: Connection) -> Link:
+        """Our offer was answered: ConnectFailed."""
+        assert attempt.offer is not None and attempt.answer is not None
         await connection.connect(attempt.answer.transport, deadline=self.connect_deadline)
-        return await greet(connection, key=self.key, offer=offer, answer=attempt.answer, faults=self.faults)
+        return await self._greet(attempt.offer, attempt.answer, connection)
 
     async def answer(self, attempt: Attempt, connection: Connection) -> Link:
         """Answer the attempt's offer; ConnectFailed."""
         offer = attempt.offer
         assert offer is not None
-        transport = connection.transport(answering=offer.transport)
-        answer = make_answer(key=self.key, offer=offer, issued=int(time.time()), transport=transport)
+        answer = make_answer(
+            key=self.key,
+            offer=offer,
+            issued=int(time.time()),
+            fingerprint=connection.fingerprint,
+            candidates=connection.local_candidates,
+        )
+        connection.identify(answer.transport)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._leave, attempt, ParcelKind.ANSWER, Envelope(encode(answer)))
-            await connection.connect(offer.transport, deadline=self.connect_deadline)
+            deadline = self.connect_deadline
+            if offer.recipient is None:  # a person may have to carry the answer
+                deadline = max(deadline, offer.expires - time.time())
+                leave = partial(
+                    self.post.leave_bare, kind=ParcelKind.ANSWER, expires=offer.expires, owner=attempt
+                )
+                nursery.start_soon(leave, encode(answer))
+            else:
+                envelope = Envelope(encode(answer))
+                nursery.start_soon(self._leave, attempt, ParcelKind.ANSWER, envelope, offer.expires)
+            await connection.connect(offer.transport, deadline=deadline)
             nursery.cancel_scope.cancel()
-        return await greet(connection, key=self.key, offer=offer, answer=answer, faults=self.faults)
+        return await self._greet(offer, answer, connection)
 
     async def refuse(self, offer: Offer, reason: Reason) -> None:
         """Leave a refusal where the answer would be, as long as the offer lives."""
@@ -134,10 +168,30 @@ class Maker:
         envelope = Envelope(make_refusal(key=self.key, offer=offer, reason=reason))
         try:
             with trio.move_on_after(max(0.0, min(self.offer_life, offer.expires - time.time()))):
-                await self.post.leave(envelope, kind=ParcelKind.ANSWER, to=offer.sender, owner=owner)
+                await self.post.leave(
+                    envelope, kind=ParcelKind.ANSWER, to=offer.sender, expires=offer.expires, owner=owner
+                )
                 await trio.sleep_forever()
         finally:
             await self.post.take_back(owner)
 
-    async def _leave(self, attempt: Attempt, kind: ParcelKind, envelope: Envelope) -> None:
-        await self.post.leave(envelope, kind=kind, to=attempt.peer, owner=attempt)
+    def _make_offer(
+        self, connection: Connection, *, recipient: Identity | None, invites: bool = False
+    ) -> Offer:
+        return make_offer(
+            key=self.key,
+            room=self.room,
+            recipient=recipient,
+            seed=secrets.token_bytes(SEED_BYTES),
+            issued=int(time.time()),
+            life=self.offer_life,
+            fingerprint=connection.fingerprint,
+            candidates=connection.local_candidates,
+            invites=invites,
+        )
+
+    async def _greet(self, offer: Offer, answer: Answer, connection: Connection) -> Link:
+        return await greet(connection, key=self.key, offer=offer, answer=answer, faults=self.faults)
+
+    async def _leave(self, attempt: Attempt, kind: ParcelKind, envelope: Envelope, expires: int) -> None:
+        await self.post.leave(envelope, kind=kind, to=attempt.peer, expires=expires, owner=attempt)

@@ -8,46 +8,38 @@ counted fault.
 
 import logging
 import math
-import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
 from nacl.signing import SigningKey
 
-from node.attempt import Attempt, Attempts, Introduce, Introduction, Maker
-from node.door import Admits, Door, remember
+from node.arrivals import Arrivals, OnRefused
+from node.attempt import Attempt, Attempts, Introduce, Maker
+from node.door import Admits, Door
 from node.errors import ConnectFailed
 from node.link import ChannelClosed, Link
+from node.open_offers import OpenOffer, OpenOffers
 from node.post import OnCarrier, Post
 from node.webrtc import CONNECT_DEADLINE, Rtc
-from signaling.carrier import Carrier, Parcel, ParcelKind
+from signaling.carrier import Carrier, Hands
 from signaling.description import (
     Identity,
     Offer,
     RoomId,
-    answer_session,
-    decode_answer,
-    decode_offer,
 )
-from signaling.envelope import (
-    Envelope,
-    open_envelope,
-    open_presence,
-    parcel_key,
-)
-from signaling.errors import Expired, NotForUs, SignalError
+from signaling.errors import SignalError
 from signaling.handshake import Role
-from signaling.refusal import Reason, decode_refusal, refused_session
+from signaling.refusal import Reason
 
 logger = logging.getLogger(__name__)
 
 OFFER_LIFE: Final = 600.0
 _TICK: Final = 0.25
 _MAX_REFUSALS: Final = 16
-_MAX_LOGGED: Final = 32
 _GLARE_PATIENCE: Final = (
     1.25  # connect deadlines: by then the peer has given up an offer of ours it found dead
 )
@@ -56,7 +48,7 @@ _LISTEN_FIRST: Final = 1.0  # before we call ourselves the lobby's host
 
 
 Wanted = Callable[[], Collection[bytes]]
-OnRefused = Callable[[bytes, Reason], None]
+OnFailed = Callable[[bytes | None, Offer, ConnectFailed], None]
 
 
 async def rendezvous(
@@ -68,8 +60,11 @@ async def rendezvous(
     wanted: Wanted,
     admits: Admits,
     links: "trio.MemorySendChannel[Link]",
+    open_offers: OpenOffers | None = None,
+    first: Offer | None = None,
     introduce: Introduce | None = None,
     on_presence: Callable[[bytes], None] | None = None,
+    on_failed: OnFailed = lambda _peer, _offer, _error: None,
     on_refused: OnRefused | None = None,
     on_carrier: OnCarrier = lambda _spec, _error: None,
     host: Callable[[], bool] = lambda: True,
@@ -83,7 +78,10 @@ async def rendezvous(
     - admits(sender, introduction, offer_hash): may it be answered? While not, asked again every second while
       its offer lives; a Reason means never, and the sender is told so instead. It sees what a stranger wrote:
       it answers False to bad bytes, and must not raise.
+    - open_offers: those to whoever holds them, made when it is asked; without it there are none.
+    - first: an offer that somebody brought, to be answered first of all.
     - introduce(offer_hash): a newcomer's introduction; None for members.
+    - on_failed(peer, offer, error): no link came of an offer to whoever holds it, ours or theirs.
     - on_presence(identity): somebody says in the lobby that it may be asked.
     - on_refused(identity, reason): a peer says that it will not answer our offer.
     - on_carrier(spec, error): a carrier took something from us (None), or why it did not.
@@ -101,8 +99,11 @@ async def rendezvous(
         wanted=wanted,
         admits=admits,
         links=links,
+        open_offers=open_offers,
+        first=first,
         introduce=introduce,
         on_presence=on_presence,
+        on_failed=on_failed,
         on_refused=on_refused,
         on_carrier=on_carrier,
         host=host,
@@ -130,16 +131,17 @@ class _Rendezvous:
     offer_life: float
     connect_deadline: float
     faults: Counter[str]
+    open_offers: OpenOffers | None = None
+    first: Offer | None = None
+    on_failed: OnFailed = lambda _peer, _offer, _error: None
 
     def __post_init__(self) -> None:
         self.me = Identity(bytes(self.key.verify_key))
         self._attempts = Attempts()
         self._live: dict[Identity, set[Link]] = {}
-        self._known: OrderedDict[int, None] = OrderedDict()  # parcels looked at
         self._failures: Counter[Identity] = Counter()
         self._not_before: dict[Identity, float] = {}
         self._refusals: dict[Identity, trio.CancelScope] = {}
-        self._logged = 0
         self._post = Post(
             self.carriers,
             key=self.key,
@@ -167,14 +169,32 @@ class _Rendezvous:
             faults=self.faults,
         )
 
+        self._arrivals = Arrivals(
+            key=self.key,
+            room=self.room,
+            post=self._post,
+            attempts=self._attempts,
+            open_offers=self.open_offers,
+            door=self._door,
+            on_presence=self.on_presence,
+            on_refused=self.on_refused,
+            on_knock=self._doubt_host,
+            faults=self.faults,
+        )
+
     async def run(self) -> None:
         try:
             # Attempts and the links they became live in this nursery; nothing outlives it.
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 for carrier in self.carriers:
-                    nursery.start_soon(self._read, carrier)
+                    nursery.start_soon(self._arrivals.read, carrier)
                 nursery.start_soon(self._be_present)
+                if self.open_offers is not None:
+                    nursery.start_soon(self._serve_wishes, self.open_offers)
+                    nursery.start_soon(self._keep_open, self.open_offers)
+                if self.first is not None:
+                    self._door.consider(self.first, None)
                 await self._keep()
         finally:
             await self._post.be_absent()
@@ -207,76 +227,13 @@ class _Rendezvous:
     def _is_up(self, peer: Identity) -> bool:
         return any(not link.closed.is_set() for link in self._live.get(peer, ()))
 
-    # what comes in
-
-    async def _read(self, carrier: Carrier) -> None:
-        async for parcel in carrier.parcels():
-            digest = hash((parcel.kind, parcel.key, parcel.payload))
-            if digest in self._known:
-                self._known.move_to_end(digest)
-                continue
-            remember(self._known, digest, None)
-            try:
-                self._take(parcel)
-            except NotForUs:  # most of what is in a lobby is for others
-                if parcel.kind is ParcelKind.OFFER:
-                    self._doubt_host()
-            except Expired:
-                self.faults["signal: expired"] += 1
-            except SignalError as error:
-                self.faults[f"signal: {type(error).__name__}"] += 1
-                self._logged += 1
-                if self._logged <= _MAX_LOGGED:
-                    kind, where = parcel.kind.value, parcel.key.hex()[:12]
-                    logger.warning("a bad %s in %s, %s: %s", kind, carrier.spec, where, error.message)
-
     def _doubt_host(self) -> None:
         """Somebody knocks, perhaps at a host that was killed: an idle link would not show it for 30 s."""
         host = self._post.host.identity
         for link in self._live.get(host, ()) if host is not None else ():
             link.probe()
 
-    def _take(self, parcel: Parcel) -> None:
-        now = int(time.time())
-        if parcel.kind is ParcelKind.PRESENCE:
-            presence = open_presence(parcel.payload, room=self.room, now=now)
-            self._post.host.saw(presence)
-            if presence.sender != self.me and self.on_presence is not None:
-                self.on_presence(presence.sender)
-            return
-        if self._post.is_ours(parcel.key):
-            return
-        envelope = open_envelope(parcel.payload, key=self.key)
-        if parcel.kind is ParcelKind.ANSWER:
-            self._take_answer(envelope, now=now)
-            return
-        offer = decode_offer(envelope.description, room=self.room, me=self.me, now=now)
-        place = parcel_key(ParcelKind.OFFER, room=self.room, sender=offer.sender, recipient=self.me)
-        if parcel.key != place or offer.recipient is None:
-            raise SignalError("An offer lies where it does not belong.")
-        introduction = None
-        if envelope.grant or envelope.proof:
-            introduction = Introduction(grant=envelope.grant, proof=envelope.proof)
-        self._door.consider(offer, introduction)
-
-    def _take_answer(self, envelope: Envelope, *, now: int) -> None:
-        refused = refused_session(envelope.description)
-        session = refused or answer_session(envelope.description)
-        for attempt in self._attempts:
-            if attempt.offer is None or attempt.offer.session != session:
-                continue
-            if attempt.role is not Role.OFFERER or attempt.answered.is_set():
-                return
-            if refused is None:
-                attempt.answer = decode_answer(envelope.description, offer=attempt.offer, now=now)
-            else:
-                reason = decode_refusal(envelope.description, offer=attempt.offer)
-                attempt.refused = True
-                if self.on_refused is not None:
-                    self.on_refused(attempt.peer, reason)
-            attempt.answered.set()
-            return
-        # To an offer of a former life, or one withdrawn since.
+    # refusals
 
     def _start_refusal(self, offer: Offer, reason: Reason) -> bool:
         """Say no: it shows no address and takes no guest's place."""
@@ -297,6 +254,13 @@ class _Rendezvous:
 
     # attempts
 
+    def _replace(self, attempt: Attempt) -> None:
+        """Put it in the place of the one at the same peer, which ends."""
+        former = self._attempts.of(attempt.peer)
+        if former is not None:
+            former.scope.cancel()
+        self._attempts.put(attempt)
+
     def _start(self, attempt: Attempt) -> None:
         if self._attempts.has_room():
             self._attempts.put(attempt)
@@ -316,12 +280,71 @@ class _Rendezvous:
         except* (ConnectFailed, ChannelClosed, SignalError) as failed:
             self._failures[attempt.peer] += 1
             self.faults["connect: failed"] += 1
-            logger.info("no link to %s: %s", attempt.peer.hex()[:8], "; ".join(map(str, failed.exceptions)))
+            error = _first_of(failed)
+            logger.info("no link to %s: %s", attempt.peer.hex()[:8], error)
+            if attempt.offer is not None and attempt.offer.recipient is None:
+                self.on_failed(attempt.peer, attempt.offer, error)
         finally:
             if attempt.refused:
                 self._failures[attempt.peer] += 1
             await self._post.take_back(attempt)
             self._end(attempt)
+
+    # offers to whoever holds them
+
+    async def _serve_wishes(self, open_offers: OpenOffers) -> None:
+        async for wish in open_offers.wishes():
+            self._nursery.start_soon(self._run_open, wish, open_offers)
+
+    async def _run_open(self, wish: OpenOffer, open_offers: OpenOffers) -> None:
+        attempt: Attempt | None = None
+        try:
+            with wish.scope:
+                async with self.rtc.connection(Role.OFFERER) as connection:
+                    await self._maker.open(wish, connection, hear=partial(open_offers.hear, wish))
+                    await self._post.take_back(wish)
+                    open_offers.close(wish)
+                    if wish.answer is None:
+                        return
+                    attempt = Attempt(wish.answer.sender, Role.OFFERER, trio.current_time(), wish.offer)
+                    attempt.answer = wish.answer
+                    attempt.answered.set()
+                    self._replace(attempt)
+                    with attempt.scope:
+                        await self._host_link(await self._maker.connect(attempt, connection), attempt)
+        except* (ConnectFailed, ChannelClosed, SignalError) as failed:
+            self.faults["connect: failed"] += 1
+            error = _first_of(failed)
+            logger.info("no link by an open offer: %s", error)
+            wish.failure = error
+            if wish.offer is not None:
+                self.on_failed(None if attempt is None else attempt.peer, wish.offer, error)
+        finally:
+            wish.made.set()
+            await self._post.take_back(wish)
+            open_offers.close(wish)
+            if attempt is not None:
+                self._end(attempt)
+
+    async def _keep_open(self, open_offers: OpenOffers) -> None:
+        """Where carriers know nobody by name: an offer for whoever of the room gets it, if somebody lacks.
+
+        Machines look again and again; a person is not shown the same twice.
+        """
+        by_machine = any(carrier.bare and not isinstance(carrier, Hands) for carrier in self.carriers)
+        by_hand = bool(self.carriers) and all(isinstance(carrier, Hands) for carrier in self.carriers)
+        told: set[bytes] = set()
+        while by_machine or by_hand:
+            await trio.sleep(_LISTEN_FIRST)
+            lacking = set(self.wanted())
+            told &= lacking
+            if not self.host() or open_offers or not lacking - (set() if by_machine else told):
+                continue
+            told |= lacking
+            try:
+                await open_offers.open(invites=False)
+            except ConnectFailed as error:
+                logger.info("no open offer: %s", error)
 
     async def _host_link(self, link: Link, attempt: Attempt) -> None:
         self._failures.pop(attempt.peer, None)
@@ -354,3 +377,13 @@ def _forget_past(times: dict[Identity, float]) -> None:
     now = trio.current_time()
     for peer in [peer for peer, when in times.items() if when <= now]:
         del times[peer]
+
+
+def _first_of(failed: BaseExceptionGroup[BaseException]) -> ConnectFailed:
+    """What to tell of it."""
+    error: BaseException = failed
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, ConnectFailed):
+        return error
+    return ConnectFailed(f"The connection was lost: {error}.", "Try again.")

@@ -4,13 +4,14 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import trio
 from nacl.signing import SigningKey
 
 from node.host import Host
-from signaling.carrier import PRESENCE_KEY, Carrier, Parcel, ParcelKind
+from signaling.carrier import PRESENCE_KEY, Carrier, Parcel, ParcelKind, bare_parcel
 from signaling.description import Identity, RoomId
 from signaling.envelope import Envelope, Presence, parcel_key, presence_parcel, seal_envelope
 from signaling.errors import SignalError
@@ -52,13 +53,23 @@ class Post:
         """Whether what lies at this key was left by us."""
         return key in self._owners
 
-    async def leave(self, envelope: Envelope, *, kind: ParcelKind, to: Identity, owner: object) -> None:
-        """Seal it and leave it with every carrier, trying those that are away again until cancelled."""
+    async def leave(
+        self, envelope: Envelope, *, kind: ParcelKind, to: Identity, expires: int, owner: object
+    ) -> None:
+        """Seal it and leave it with every carrier that takes such, trying again until cancelled."""
         parcel = seal_envelope(envelope, kind=kind, room=self._room, sender=self._me, to=to)
-        self._owners[parcel.key] = (kind, owner)
+        await self._leave_parcel(replace(parcel, expires=expires), owner, bare=False)
+
+    async def leave_bare(self, payload: bytes, *, kind: ParcelKind, expires: int, owner: object) -> None:
+        """The same for what is there for whoever holds it."""
+        await self._leave_parcel(bare_parcel(kind, payload, expires=expires), owner, bare=True)
+
+    async def _leave_parcel(self, parcel: Parcel, owner: object, *, bare: bool) -> None:
+        self._owners[parcel.key] = (parcel.kind, owner)
         async with trio.open_nursery() as nursery:
             for carrier in self._carriers:
-                nursery.start_soon(self._leave_with, carrier, parcel)
+                if carrier.bare is bare:
+                    nursery.start_soon(self._leave_with, carrier, parcel)
 
     async def take_back(self, owner: object) -> None:
         """Withdraw what was left for `owner`, unless a later one took the place; done even when cancelled."""
@@ -82,7 +93,7 @@ class Post:
             return
         parcel = presence_parcel(key=self._key, room=self._room, issued=clock, life=life)
         for carrier in self._carriers:
-            if await self._send(carrier, parcel):
+            if not carrier.bare and await self._send(carrier, parcel):
                 self.host.took_over(Presence(self._me, clock, clock + life))
 
     async def be_absent(self) -> None:

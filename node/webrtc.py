@@ -1,4 +1,4 @@
-"""WebRTC data channels for trio: the only file that sees asyncio, aiortc and aioice, and mends them.
+"""WebRTC data channels for trio: with node/webrtc_guards.py the only file that sees asyncio and aiortc.
 
 No SDP is made or read: the typed fields of an offer or answer go straight to aiortc's ICE, DTLS and SCTP
 objects. Each workaround below names what it is for; all were reproduced with aiortc 1.16, aioice 0.13 and
@@ -6,22 +6,21 @@ trio-asyncio 0.16.
 """
 
 import asyncio
-import base64
 import ipaddress
 import logging
-import secrets
+import socket
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import cache
-from types import SimpleNamespace
 from typing import Any, Final, TypeVar
 
 import trio
 
 from node.errors import ConnectFailed
 from node.link import ChannelClosed
-from signaling.description import MAX_CANDIDATES, PWD_BYTES, UFRAG_BYTES, Candidate, Setup, Transport
+from node.webrtc_guards import aiortc_parts, guard_ice
+from signaling.candidates import MAX_CANDIDATES, Candidate
+from signaling.description import Setup, Transport
 from signaling.handshake import Role
 
 logger = logging.getLogger(__name__)
@@ -36,12 +35,6 @@ _MAX_BUFFERED: Final = 1 << 20
 _LOW_BUFFERED: Final = 1 << 18
 _MAX_INBOX: Final = 4 << 20  # bytes; a link's window is half of it, so only who ignores the window gets there
 _MAX_INBOX_COUNT: Final = 65_536
-_MAX_REMOTE: Final = 3 * MAX_CANDIDATES
-_MAX_EARLY_DATAGRAMS: Final = 256
-_MAX_DATAGRAMS: Final = 8192
-_MAX_REASSEMBLY: Final = 4096  # chunks: the receive window in full packets, four times over
-_MAX_MISORDERED: Final = 2048  # chunks that came before an earlier one: all are sorted for each packet
-_MAX_SACK_SPAN: Final = 1 << 14
 _SCTP_PORT: Final = 5000
 _MAX_SCTP_MESSAGE: Final = 65_536
 
@@ -53,7 +46,7 @@ async def open_rtc(
     """The service that makes connections, one a process. `loopback_only`: gather only 127.0.0.1."""
     import trio_asyncio  # type: ignore[import-untyped]
 
-    _aiortc()
+    aiortc_parts()
     counter: Counter[str] = faults if faults is not None else Counter()
 
     def on_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -111,7 +104,7 @@ class Connection:
         self.lost = ""  # why the channel closed
         self._loop = loop
         self._faults = faults
-        self._ufrag, self._pwd = secrets.token_bytes(UFRAG_BYTES), secrets.token_bytes(PWD_BYTES)
+        self._on_check: Callable[[str], None] = lambda _ufrag: None
         self._ice: Any = None
         self._dtls: Any = None
         self._sctp: Any = None
@@ -124,20 +117,21 @@ class Connection:
         self._writable = trio.lowlevel.ParkingLot()
         self._opened = trio.Event()
 
-    def transport(self, *, answering: Transport | None = None) -> Transport:
-        """What the other end must know; `answering` is the offer's, when this is to be an answer."""
-        if answering is None:
-            setup = Setup.ACTPASS
-        else:
-            setup = Setup.PASSIVE if answering.setup is Setup.ACTIVE else Setup.ACTIVE
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of our DTLS certificate, made for this connection alone."""
         fingerprints = {f.algorithm: f.value for f in self._dtls.getLocalParameters().fingerprints}
-        return Transport(
-            ufrag=self._ufrag,
-            pwd=self._pwd,
-            fingerprint=bytes.fromhex(fingerprints["sha-256"].replace(":", "")),
-            setup=setup,
-            candidates=self.local_candidates,
-        )
+        return bytes.fromhex(fingerprints["sha-256"].replace(":", ""))
+
+    def identify(self, local: Transport, *, on_check: Callable[[str], None] | None = None) -> None:
+        """Go by these ICE credentials from now on: those of the description that the other end will see.
+
+        on_check: called with the other end's username fragment when a check arrives before connect() that
+        proves to know our password: perhaps several times, perhaps with several names.
+        """
+        self._on_check = on_check or self._on_check
+        ice = self._ice._connection
+        ice._local_username, ice._local_password = local.ufrag, local.pwd
 
     async def connect(self, remote: Transport, *, deadline: float = CONNECT_DEADLINE) -> None:
         """Connect to the other end or raise ConnectFailed. Who it is, the handshake proves."""
@@ -189,16 +183,14 @@ class Connection:
             self._channel.send(message)
 
     async def _open(self, addresses: list[str]) -> None:
-        rtc = _aiortc()
+        rtc = aiortc_parts()
         gatherer = rtc.RTCIceGatherer(
             iceServers=[],  # None would ask a public STUN server
-            local_username=base64.b64encode(self._ufrag).decode(),
-            local_password=base64.b64encode(self._pwd).decode(),
         )
         self._ice = rtc.RTCIceTransport(gatherer)
         ice = self._ice._connection
         ice.ice_controlling = self.role is Role.OFFERER
-        _cap_datagrams(ice, self._faults)
+        guard_ice(ice, on_check=self._on_early_check, faults=self._faults)
         # aioice never gathers loopback, so without a network it gathers nothing: choose the addresses
         # ourselves.
         ice._local_candidates_start = True
@@ -223,8 +215,11 @@ class Connection:
             for found in gatherer.getLocalCandidates()[:MAX_CANDIDATES]
         )
 
+    def _on_early_check(self, ufrag: str) -> None:
+        self._on_check(ufrag)
+
     async def _connect(self, remote: Transport) -> None:
-        rtc = _aiortc()
+        rtc = aiortc_parts()
         # At most 8, literal, checked when decoded: each is an address we send to because a stranger said so.
         for index, candidate in enumerate(remote.candidates[:MAX_CANDIDATES]):
             await self._ice.addRemoteCandidate(
@@ -238,12 +233,17 @@ class Connection:
                     type=candidate.type,
                 )
             )
-        await self._ice.addRemoteCandidate(None)
+        if remote.candidates:  # without any, the end of them would mean that nothing can come
+            await self._ice.addRemoteCandidate(None)
+        early = self._ice._connection._early_checks
+        mine = [each for each in early if each[0].attributes["USERNAME"].endswith(f":{remote.ufrag}")]
+        early.clear()  # others may hold the same offer; nobody is to be sent checks for them
+        early.extend(mine)
         self._dtls._set_role("server" if remote.setup is Setup.ACTIVE else "client")
         await self._ice.start(
             rtc.RTCIceParameters(
-                usernameFragment=base64.b64encode(remote.ufrag).decode(),
-                password=base64.b64encode(remote.pwd).decode(),
+                usernameFragment=remote.ufrag,
+                password=remote.pwd,
             )
         )
         if self._is_lost():
@@ -319,119 +319,18 @@ def _addresses(*, loopback_only: bool) -> list[str]:
     others = [address for address in found if not ipaddress.ip_address(address).is_loopback]
     if loopback_only or not others:
         return ["127.0.0.1"]
-    return others[:MAX_CANDIDATES]
+    usual = _usual_addresses()
+    return sorted(others, key=lambda address: address not in usual)[:MAX_CANDIDATES]
 
 
-def _cap_datagrams(ice: Any, faults: Counter[str]) -> None:
-    """Bound what anybody, or a hostile peer, can make aioice keep.
-
-    An open offer takes a junk flood into an unbounded queue, 50 MB/s of it: drop beyond a few hundred.
-    """
-    receive, queue, check = ice.data_received, ice._queue, ice.check_incoming
-
-    def data_received(data: bytes, component: int) -> None:
-        if not data:
-            return  # aiortc's DTLS reads the first byte of every datagram without looking
-        if queue.qsize() < (_MAX_DATAGRAMS if ice._nominated else _MAX_EARLY_DATAGRAMS):
-            receive(data, component)
-        else:
-            faults["webrtc: datagram dropped"] += 1
-
-    def check_incoming(message: Any, address: tuple[str, int], protocol: Any) -> None:
-        # Each source that a peer checks from, or pretends to, is one more address we send checks to.
-        known = ice._remote_candidates
-        if len(known) < _MAX_REMOTE or any((c.host, c.port) == address for c in known):
-            check(message, address, protocol)
-        else:
-            faults["webrtc: check from too many addresses"] += 1
-
-    def on_malformed() -> None:
-        faults["webrtc: malformed packet"] += 1
-
-    ice.data_received = data_received
-    ice.check_incoming = check_incoming
-    ice.on_malformed = on_malformed
-
-
-@cache
-def _aiortc() -> SimpleNamespace:
-    """aiortc, imported when first needed (PyAV comes along: 60 MB), mended against hostile packets."""
-    import aioice.ice
-    import aiortc
-    from aiortc import rtcsctptransport as sctp
-
-    received = aioice.ice.StunProtocol.datagram_received
-
-    def datagram_received(self: Any, data: bytes, addr: tuple[Any, ...]) -> None:
-        # Anyone who knows the port can send this: a 3-byte PRIORITY attribute raises struct.error in the
-        # parser.
+def _usual_addresses() -> set[str]:
+    """Those this machine speaks from to the world: they go first where not all fit. Nothing is sent."""
+    found = set()
+    for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         try:
-            received(self, data, addr)
-        except Exception as error:
-            logger.info(
-                "webrtc: dropped a malformed packet of %d bytes from %s: %r", len(data), addr[0], error
-            )
-            self.receiver.on_malformed()
-
-    aioice.ice.StunProtocol.datagram_received = datagram_received  # type: ignore[method-assign, assignment]
-
-    decode = sctp.decode_params
-
-    def decode_params(body: bytes) -> list[tuple[int, bytes]]:
-        # A parameter of length 0 makes the original loop for ever, taking 240 MB/s.
-        at = 0
-        while at <= len(body) - 4:
-            length = int.from_bytes(body[at + 2 : at + 4], "big")
-            if length < 4:
-                raise ValueError("SCTP parameter shorter than its header")
-            at += length + (-length % 4)
-        return decode(body)
-
-    sctp.decode_params = decode_params
-
-    class GuardedSctp(sctp.RTCSctpTransport):
-        """One channel, stream 0, binary; anything else a peer opens or sends ends this connection only."""
-
-        def guard(self, on_fault: Any) -> None:
-            self._on_fault = on_fault
-
-        async def _receive(self, stream_id: int, pp_id: int, data: bytes) -> None:
-            # Text that is not UTF-8 raises in the pump; in-band channels are accepted by the ten thousand.
-            if stream_id != 0 or pp_id not in (sctp.WEBRTC_BINARY, sctp.WEBRTC_BINARY_EMPTY):
-                self._on_fault("text or another channel on a link")
-                return
-            await super()._receive(stream_id, pp_id, data)
-
-        async def _receive_data_chunk(self, chunk: Any) -> None:
-            if chunk.stream_id != 0:
-                self._on_fault("text or another channel on a link")
-                return
-            await super()._receive_data_chunk(chunk)
-            # An endless message is kept whole in memory, and each chunk is sorted in by walking all of it.
-            waiting = len(self._get_inbound_stream(0).reassembly)
-            if self._advertised_rwnd < 0 or waiting > _MAX_REASSEMBLY:
-                self._on_fault("more than the receive window")
-            elif len(self._sack_misordered) > _MAX_MISORDERED:  # whole messages, and the first never comes
-                self._on_fault("too many packets out of order")
-
-        async def _receive_forward_tsn_chunk(self, chunk: Any) -> None:
-            # Nothing may be skipped on a reliable channel, and each stream that one names is made.
-            self._on_fault("a skipped message on a reliable channel")
-
-        async def _receive_sack_chunk(self, chunk: Any) -> None:
-            # One packet of 1,168 bytes with wide gaps keeps the loop busy for most of a second.
-            if sum(max(0, last - first) for first, last in chunk.gaps) > _MAX_SACK_SPAN:
-                self._on_fault("a SACK wider than the window")
-                return
-            await super()._receive_sack_chunk(chunk)
-
-    names = (
-        "RTCCertificate", "RTCDataChannel", "RTCDataChannelParameters", "RTCDtlsFingerprint",
-        "RTCDtlsParameters", "RTCDtlsTransport", "RTCIceCandidate", "RTCIceGatherer", "RTCIceParameters",
-        "RTCIceTransport", "RTCSctpCapabilities",
-    )  # fmt: skip
-    parts = {name: getattr(aiortc, name, None) for name in names}
-    assert all(parts.values()), parts
-    return SimpleNamespace(
-        **parts, GuardedSctp=GuardedSctp, candidate_priority=aioice.candidate.candidate_priority
-    )
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((somewhere, 9))
+                found.add(probe.getsockname()[0])
+        except OSError:
+            pass
+    return found

@@ -1,7 +1,7 @@
 """A "no" in an answer's place: why an offer will never be answered, signed, and no address in it.
 
-Wire form: version, kind, reason, session (16), signature (64). The signature covers the hash of the offer,
-and with it the room and both ends.
+Wire form: version << 4 | kind, reason, session (16), signature (64). The signature covers the hash of the
+offer, and with it the room and both ends.
 """
 
 import struct
@@ -14,9 +14,9 @@ from nacl.signing import SigningKey, VerifyKey
 from signaling.description import Offer, Session
 from signaling.errors import BadSignature, Malformed, NotForUs, WrongVersion
 
-VERSION: Final = 1
+VERSION: Final = 2
 _KIND: Final = 3  # beside an offer's 1 and an answer's 2
-_WIRE: Final = struct.Struct(">BBB16s64s")
+_WIRE: Final = struct.Struct(">BB16s64s")
 
 
 class Reason(Enum):
@@ -29,25 +29,25 @@ class Reason(Enum):
 def make_refusal(*, key: SigningKey, offer: Offer, reason: Reason) -> bytes:
     """Sign a refusal of `offer` with the identity it was made for."""
     signature = key.sign(_signed(offer, reason)).signature
-    return _WIRE.pack(VERSION, _KIND, reason.value, offer.session, signature)
+    return _WIRE.pack(VERSION << 4 | _KIND, reason.value, offer.session, signature)
 
 
 def refused_session(description: bytes) -> Session | None:
     """The session of the offer that is refused, unverified; None if this is no refusal."""
-    if len(description) < 2 or description[1] != _KIND:
+    if not description or description[0] & 0x0F != _KIND:
         return None
-    if description[0] != VERSION:
+    if description[0] >> 4 != VERSION:
         raise WrongVersion
     if len(description) != _WIRE.size:
         raise Malformed
-    return Session(description[3:19])
+    return Session(description[2:18])
 
 
 def decode_refusal(data: bytes, *, offer: Offer) -> Reason:
     """Why `offer` is refused by the one it was made for, or SignalError."""
     if refused_session(data) is None or offer.recipient is None:
         raise Malformed
-    _version, _kind, code, session, signature = _WIRE.unpack(data)
+    _head, code, session, signature = _WIRE.unpack(data)
     if session != offer.session:
         raise NotForUs
     try:
@@ -62,4 +62,4 @@ def decode_refusal(data: bytes, *, offer: Offer) -> Reason:
 
 
 def _signed(offer: Offer, reason: Reason) -> bytes:
-    return b"pigeon/refusal/v1\0" + offer.hash + bytes((reason.value,))
+    return b"pigeon/refusal/v2\0" + offer.hash + bytes((reason.value,))

@@ -229,5 +229,5 @@ def _become(arguments: tuple[str, ...], *, death: deadly.Death | None, witness: 
 
 
 WARM: Final = (console.messages, console.questions, console.rooms, console.shell, console.verify, node.webrtc)
-node.webrtc._aiortc()
+node.webrtc_guards.aiortc_parts()
 gc.freeze()  # what is imported is shared by all children, and not looked at by any

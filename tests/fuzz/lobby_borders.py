@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import msgspec
 
-import node.connect
+import node.arrivals
 import node.door
 from node.attempt import Attempt
 from node.connect import _Rendezvous
@@ -147,7 +147,7 @@ class _Started:
 def _at(now: int) -> Iterator[None]:
     """The day's clock of the door and of what stands before it; the samples were signed for this second."""
     clock = SimpleNamespace(time=lambda: now)
-    rooms: list[Any] = [node.connect, node.door]
+    rooms: list[Any] = [node.arrivals, node.door]
     former = [room.time for room in rooms]
     for room in rooms:
         room.time = clock
@@ -188,7 +188,7 @@ def _door_feed() -> Feed:
             door._attempts.put(attempt)
         parcel = Parcel(kind=kind, key=data[1:33].ljust(32, b"\0"), payload=data[33:][:MAX_PAYLOAD])
         with _at(NOW):
-            door._take(parcel)
+            door._arrivals.take(parcel, bare=False)
             door._door.look_again()
         return attempt
 

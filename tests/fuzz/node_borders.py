@@ -24,7 +24,7 @@ from node.greet import greet
 from node.link import MAX_CHANNEL_MESSAGE, WINDOW, Channel, Link
 from node.webrtc import Connection
 from node.wire import Reply
-from signaling.description import Setup, make_answer
+from signaling.description import make_answer
 from signaling.handshake import Role
 from tests.chain.drawing import Person
 from tests.fuzz import signal_borders as signals
@@ -106,8 +106,9 @@ class _Open:
 
 def _greet_feed() -> Feed:
     offer = signals.offer_to_bob()
-    transport = msgspec.structs.replace(offer.transport, setup=Setup.ACTIVE)
-    answer = make_answer(key=signals.BOB, offer=offer, issued=signals.NOW, transport=transport)
+    answer = make_answer(
+        key=signals.BOB, offer=offer, issued=signals.NOW, fingerprint=bytes(32), candidates=offer.candidates
+    )
 
     async def feed(data: bytes) -> object:
         says = [data[:34], data[34:]]

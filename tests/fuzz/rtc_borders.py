@@ -20,8 +20,8 @@ from typing import Any
 import aioice.ice
 import aioice.stun
 
-from node import webrtc
-from node.webrtc import _aiortc, _cap_datagrams
+from node import webrtc_guards
+from node.webrtc_guards import aiortc_parts, guard_ice
 from tests.fuzz.decoder import Decoder, Feed, Refused
 from tests.fuzz.forms import BINARY, Form, Part, words
 from tests.fuzz.mutate import Finish
@@ -113,7 +113,7 @@ def _authenticate(data: bytes, dice: random.Random) -> bytes:
 
 async def _make_stun(faults: Counter[str], *, early: bool) -> Any:
     await let_go()
-    _aiortc()
+    aiortc_parts()
     random.seed(1)  # aioice's own dice, for names of candidates
     ice = aioice.ice.Connection(ice_controlling=False, local_username=_LOCAL, local_password=_PASSWORD)
     protocol = aioice.ice.StunProtocol(ice)
@@ -122,7 +122,7 @@ async def _make_stun(faults: Counter[str], *, early: bool) -> Any:
         foundation="f", component=1, transport="udp", priority=1, host="127.0.0.1", port=5000, type="host"
     )
     ice._protocols = [protocol]
-    _cap_datagrams(ice, faults)
+    guard_ice(ice, on_check=lambda _ufrag: None, faults=faults)
     if not early:
         ice.remote_username, ice.remote_password = _REMOTE, "q" * 24
         ice._early_checks_done = True
@@ -142,9 +142,9 @@ def _stun_feed(*, early: bool) -> Feed:
     def feed(data: bytes) -> object:
         before, waiting = sum(faults.values()), ice._queue.qsize()
         run(give(data))
-        assert ice._queue.qsize() <= webrtc._MAX_EARLY_DATAGRAMS
-        assert len(ice._remote_candidates) <= webrtc._MAX_REMOTE
-        assert len(ice._check_list) <= webrtc._MAX_REMOTE
+        assert ice._queue.qsize() <= webrtc_guards.MAX_EARLY_DATAGRAMS
+        assert len(ice._remote_candidates) <= webrtc_guards.MAX_REMOTE
+        assert len(ice._check_list) <= webrtc_guards.MAX_REMOTE
         assert len(ice._early_checks) <= 64
         if data[:1] != b"\x00" or faults["webrtc: malformed packet"] > before or ice._queue.qsize() > waiting:
             raise Refused
@@ -183,11 +183,11 @@ class _Ice:
 
 @cache
 def _certificate() -> Any:
-    return _aiortc().RTCCertificate.generateCertificate()
+    return aiortc_parts().RTCCertificate.generateCertificate()
 
 
 def _dtls_feed() -> Feed:
-    rtc, certificate = _aiortc(), _certificate()
+    rtc, certificate = aiortc_parts(), _certificate()
 
     async def open_with(data: bytes) -> tuple[Any, _Ice]:
         ice = _Ice([data, data[: len(data) // 2] or b"\0", data])

@@ -16,8 +16,9 @@ from typing import Any
 import aiortc.rtcsctptransport as sctp
 from google_crc32c import value as crc32c
 
-from node import webrtc
-from node.webrtc import Connection, _aiortc
+from node import webrtc, webrtc_guards
+from node.webrtc import Connection
+from node.webrtc_guards import aiortc_parts
 from signaling.handshake import Role
 from tests.fuzz.decoder import Feed, Refused
 from tests.fuzz.forms import BINARY, Form, Part, words
@@ -123,7 +124,7 @@ class _Dtls:
 async def _make_sctp(faults: Counter[str]) -> tuple[Any, Any, Connection]:
     """An association that was made, with a little sent that nobody has acknowledged."""
     await let_go()
-    rtc = _aiortc()
+    rtc = aiortc_parts()
     dtls = _Dtls()
     connection = Connection(event_loop(), role=Role.OFFERER, faults=faults)
     association = rtc.GuardedSctp(dtls, 5000)
@@ -172,8 +173,8 @@ def _sctp_feed() -> Feed:
             made[0] = run(_end(association, faults))
             raise Refused(connection.lost)
         reassembly = sum(len(stream.reassembly) for stream in association._inbound_streams.values())
-        assert reassembly <= webrtc._MAX_REASSEMBLY
-        assert len(association._sack_misordered) <= webrtc._MAX_MISORDERED
+        assert reassembly <= webrtc_guards._MAX_REASSEMBLY
+        assert len(association._sack_misordered) <= webrtc_guards._MAX_MISORDERED
         assert len(association._sack_duplicates) <= 2000
         assert len(association._inbound_streams) <= 1
         assert len(association._data_channels) <= 1

@@ -26,10 +26,7 @@ from signaling.description import (
     Identity,
     Offer,
     RoomId,
-    Session,
-    Setup,
-    Transport,
-    answer_session,
+    answer_hint,
     decode_answer,
     decode_offer,
     encode,
@@ -137,24 +134,24 @@ def offers() -> tuple[Offer, ...]:
     v4 = Candidate("host", "192.168.1.20", 50_000)
     v6 = Candidate("srflx", "2001:db8::1", 40_000)
     made = []
-    for candidates, setup, to in (
-        ((v4,), Setup.ACTPASS, BOB_ID),
-        ((v4, v6, Candidate("relay", "203.0.113.9", 1)), Setup.ACTIVE, BOB_ID),
-        ((v4, v6) * 4, Setup.PASSIVE, None),
-        ((), Setup.ACTPASS, BOB_ID),
+    for candidates, to in (
+        ((v4,), BOB_ID),
+        ((v4, v6, Candidate("relay", "203.0.113.9", 1)), BOB_ID),
+        ((v4, v6) * 4, BOB_ID),
+        ((v4, v6), None),
+        ((), BOB_ID),
     ):
-        transport = Transport(
-            ufrag=b"u" * 6, pwd=b"p" * 18, fingerprint=b"f" * 32, setup=setup, candidates=candidates
-        )
         made.append(
             make_offer(
                 key=ANN,
                 room=ROOM,
                 recipient=to,
-                session=Session(bytes((len(made),)) * 16),
+                seed=bytes((len(made),)) * 16,
                 issued=NOW,
                 life=600,
-                transport=transport,
+                fingerprint=b"f" * 32,
+                candidates=candidates,
+                invites=to is None,
             )
         )
     return tuple(made)
@@ -166,20 +163,22 @@ def offer_to_bob() -> Offer:
 
 def _answers() -> list[Answer]:
     offer = offers()[0]
-    transports = [msgspec.structs.replace(other.transport, setup=Setup.ACTIVE) for other in offers()]
-    return [make_answer(key=BOB, offer=offer, issued=NOW + 1, transport=each) for each in transports]
+    return [
+        make_answer(key=BOB, offer=offer, issued=NOW + 1, fingerprint=bytes(32), candidates=other.candidates)
+        for other in offers()
+    ]
 
 
 def _sign_offer(data: bytes, dice: random.Random) -> bytes:
     """Signed anew as if every byte before the signature were meant."""
-    recipient = BOB_ID if data[2:3] and data[2] & 1 else bytes(32)
+    recipient = BOB_ID if data[1:2] and data[1] & 0x10 else bytes(32)
     body = data[:-64] if len(data) > 64 else data
-    return body + ANN.sign(b"pigeon/offer/v1\0" + ROOM + recipient + body).signature
+    return body + ANN.sign(b"pigeon/offer/v2\0" + recipient + body).signature
 
 
 def _sign_answer(data: bytes, dice: random.Random) -> bytes:
     body = data[:-64] if len(data) > 64 else data
-    return body + BOB.sign(b"pigeon/answer/v1\0" + offers()[0].hash + ROOM + ANN_ID + body).signature
+    return body + BOB.sign(b"pigeon/answer/v2\0" + offers()[0].hash + body).signature
 
 
 def _offer_feed() -> Feed:
@@ -195,7 +194,7 @@ def _answer_feed() -> Feed:
     offer = offers()[0]
 
     def feed(data: bytes) -> object:
-        answer_session(data)
+        answer_hint(data)
         answer = decode_answer(data, offer=offer, now=NOW)
         same(encode(answer), data)
         return answer.hash
@@ -208,10 +207,10 @@ def _refusals() -> list[bytes]:
 
 
 def _sign_refusal(data: bytes, dice: random.Random) -> bytes:
-    if len(data) < 19:
+    if len(data) < 18:
         return data
-    text = b"pigeon/refusal/v1\0" + offers()[0].hash + data[2:3]
-    return data[:19] + BOB.sign(text).signature + data[83:]
+    text = b"pigeon/refusal/v2\0" + offers()[0].hash + data[1:2]
+    return data[:18] + BOB.sign(text).signature + data[82:]
 
 
 def _refusal_feed() -> Feed:

@@ -23,7 +23,7 @@ from node.link import Link
 from node.webrtc import Rtc, open_rtc
 from signaling.carrier import Carrier, CarrierContext, Parcel, ParcelKind
 from signaling.carriers import carrier_from_spec
-from signaling.description import Candidate, Identity, RoomId, Session, Setup, Transport, encode, make_offer
+from signaling.description import Candidate, Identity, RoomId, encode, make_offer
 from signaling.envelope import Envelope, parcel_key, presence_parcel, seal_envelope
 from signaling.handshake import Role
 from signaling.invitation import invitation_key
@@ -202,21 +202,15 @@ async def test_a_peer_that_comes_back_under_the_same_identity_replaces_its_link(
 def offer_parcel(
     sender: str, recipient: str, *, expires_in: int = 600, room: RoomId = ROOM, misfile: bool = False
 ) -> Parcel:
-    transport = Transport(
-        ufrag=b"u" * 6,
-        pwd=b"p" * 18,
-        fingerprint=b"f" * 32,
-        setup=Setup.ACTPASS,
-        candidates=(Candidate("host", "127.0.0.1", 9),),
-    )
     offer = make_offer(
         key=key_of(sender),
         room=room,
         recipient=identity(recipient),
-        session=Session(os.urandom(16)),
+        seed=os.urandom(16),
         issued=int(time.time()) + expires_in - 600,
         life=600,
-        transport=transport,
+        fingerprint=bytes(32),
+        candidates=(Candidate("host", "127.0.0.1", 9),),
     )
     place = identity("eve") if misfile else identity(sender)
     return seal_envelope(

@@ -17,16 +17,12 @@ from signaling.description import (
     Identity,
     Offer,
     RoomId,
-    Session,
-    Setup,
-    Transport,
     make_answer,
     make_offer,
 )
 from signaling.handshake import Role
 
 ANN, BOB = SigningKey(b"a" * 32), SigningKey(b"b" * 32)
-TRANSPORT = Transport(ufrag=bytes(6), pwd=bytes(18), fingerprint=bytes(32), setup=Setup.ACTIVE, candidates=())
 
 
 @dataclass
@@ -54,12 +50,13 @@ def descriptions() -> tuple[Offer, Answer]:
         key=ANN,
         room=RoomId(bytes(32)),
         recipient=Identity(bytes(BOB.verify_key)),
-        session=Session(bytes(16)),
+        seed=bytes(16),
         issued=1,
         life=600,
-        transport=TRANSPORT,
+        fingerprint=bytes(32),
+        candidates=(),
     )
-    return offer, make_answer(key=BOB, offer=offer, issued=1, transport=TRANSPORT)
+    return offer, make_answer(key=BOB, offer=offer, issued=1, fingerprint=bytes(32), candidates=())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ import trio
 from node.errors import ConnectFailed
 from node.link import ChannelClosed, Link
 from node.webrtc import Connection, Rtc, _addresses, open_rtc
-from signaling.description import Candidate, Transport
+from signaling.candidates import Candidate
+from signaling.description import Setup, Transport
 from signaling.handshake import Role
 
 WORDS = ("abandon", "ability", "able", "about")
@@ -30,9 +31,21 @@ async def connected(rtc: Rtc) -> AsyncIterator[tuple[Connection, Connection]]:
             yield offerer, answerer
 
 
+def local(connection: Connection, *, setup: Setup = Setup.ACTPASS) -> Transport:
+    """What the connection is known by from now on, to show to the other end."""
+    transport = Transport(
+        ufrag=os.urandom(4).hex(),
+        pwd=os.urandom(12).hex(),
+        fingerprint=connection.fingerprint,
+        setup=setup,
+        candidates=connection.local_candidates,
+    )
+    connection.identify(transport)
+    return transport
+
+
 async def join(offerer: Connection, answerer: Connection) -> None:
-    offer = offerer.transport()
-    answer = answerer.transport(answering=offer)
+    offer, answer = local(offerer), local(answerer, setup=Setup.ACTIVE)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(offerer.connect, answer)
         nursery.start_soon(answerer.connect, offer)
@@ -58,15 +71,15 @@ async def test_each_session_has_its_own_exporter_and_certificate() -> None:
             async with connected(rtc) as (offerer, answerer):
                 seen |= {
                     offerer.exporter(),
-                    offerer.transport().fingerprint,
-                    answerer.transport().fingerprint,
+                    offerer.fingerprint,
+                    answerer.fingerprint,
                 }
         assert len(seen) == 6
 
 
 async def test_only_loopback_is_gathered_when_asked_and_no_server_is_known() -> None:
     async with open_rtc(loopback_only=True) as rtc, rtc.connection(Role.OFFERER) as connection:
-        assert [(c.type, c.address) for c in connection.transport().candidates] == [("host", "127.0.0.1")]
+        assert [(c.type, c.address) for c in connection.local_candidates] == [("host", "127.0.0.1")]
         ice = connection._ice._connection
         assert (ice.stun_server, ice.turn_server) == (None, None)
 
@@ -265,8 +278,8 @@ async def test_a_swapped_fingerprint_never_gives_two_connected_ends() -> None:
         rtc.connection(Role.OFFERER) as offerer,
         rtc.connection(Role.ANSWERER) as answerer,
     ):
-        offer = offerer.transport()
-        answer = msgspec.structs.replace(answerer.transport(answering=offer), fingerprint=bytes(32))
+        offer = local(offerer)
+        answer = msgspec.structs.replace(local(answerer, setup=Setup.ACTIVE), fingerprint=bytes(32))
         failed: list[Connection] = []
 
         async def attempt(connection: Connection, remote: Transport) -> None:
@@ -286,7 +299,7 @@ async def test_connecting_to_nobody_fails_at_our_own_deadline() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
             silent.bind(("127.0.0.1", 0))
             nobody = msgspec.structs.replace(
-                offerer.transport(answering=offerer.transport()),
+                local(offerer, setup=Setup.ACTIVE),
                 candidates=(Candidate("host", "127.0.0.1", silent.getsockname()[1]),),
             )
             with trio.fail_after(2), pytest.raises(ConnectFailed, match=r"within 0\.3 s"):

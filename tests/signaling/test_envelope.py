@@ -11,9 +11,6 @@ from signaling.carrier import ParcelKind
 from signaling.description import (
     Identity,
     RoomId,
-    Session,
-    Setup,
-    Transport,
     decode_offer,
     encode,
     make_offer,
@@ -115,12 +112,11 @@ def test_a_key_that_signs_well_and_cannot_be_sealed_to_is_refused_wherever_it_tu
         key=odd,  # type: ignore[arg-type]
         room=ROOM,
         recipient=ANN_ID,
-        session=Session(bytes(16)),
+        seed=bytes(16),
         issued=NOW,
         life=600,
-        transport=Transport(
-            ufrag=bytes(6), pwd=bytes(18), fingerprint=bytes(32), setup=Setup.ACTPASS, candidates=()
-        ),
+        fingerprint=bytes(32),
+        candidates=(),
     )
     with pytest.raises(BadKey):
         decode_offer(encode(offer), room=ROOM, me=ANN_ID, now=NOW)

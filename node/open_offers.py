@@ -1,0 +1,123 @@
+"""Offers to whoever holds them: made when asked for, each good for one answer, by whatever way it comes.
+
+The answer comes with the first STUN check, if the other end can reach us directly, or by a carrier. Both are
+the same bytes under the same checks, and the first one counts.
+"""
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from node.errors import ConnectFailed
+from signaling.description import Answer, Identity, Offer, answer_hint, decode_answer, decode_ufrag
+from signaling.errors import Expired, NotForUs, Replayed, SignalError
+
+_MAX_OPEN: Final = 4  # each holds a socket for every address of this machine
+_MAX_PAST: Final = 256
+_MAX_NAMES: Final = 64  # of those who knocked with an offer in hand
+
+Welcome = Callable[[bytes, bool], bool]
+"""(who answers, whether the offer invites newcomers): may it?"""
+
+
+@dataclass(eq=False)
+class OpenOffer:
+    """A wish for one, then the offer, then the answer that was taken."""
+
+    invites: bool
+    offer: Offer | None = None
+    answer: Answer | None = None
+    failure: ConnectFailed | None = None
+    made: trio.Event = field(default_factory=trio.Event)
+    """`offer` is there, or `failure`."""
+    answered: trio.Event = field(default_factory=trio.Event)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    names: set[str] = field(default_factory=set)
+
+
+class OpenOffers:
+    """Those of one node. `wishes` are for who makes connections; answers come in by take() and hear()."""
+
+    def __init__(self, *, welcome: Welcome, faults: Counter[str]) -> None:
+        self._welcome = welcome
+        self._faults = faults
+        self._open: list[OpenOffer] = []
+        self._past: OrderedDict[bytes, Answer | None] = OrderedDict()  # by the hint of their answers
+        self._wishes = trio.open_memory_channel[OpenOffer](_MAX_OPEN)
+
+    def wishes(self) -> AsyncIterator[OpenOffer]:
+        """What to make; end each with close()."""
+        return self._wishes[1]
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    async def open(self, *, invites: bool) -> OpenOffer:
+        """One more, made when this returns; the oldest gives way when there are too many. ConnectFailed."""
+        while len(self._open) >= _MAX_OPEN:
+            self._open.pop(0).scope.cancel()
+        wish = OpenOffer(invites=invites)
+        self._open.append(wish)
+        await self._wishes[0].send(wish)
+        await wish.made.wait()
+        if wish.failure is not None:
+            raise wish.failure
+        return wish
+
+    def close(self, wish: OpenOffer) -> None:
+        """It takes no answer any more."""
+        if wish in self._open:
+            self._open.remove(wish)
+        if wish.offer is not None:
+            self._past[wish.offer.hash[:4]] = wish.answer
+            if len(self._past) > _MAX_PAST:
+                self._past.popitem(last=False)
+
+    def find(self, data: bytes) -> tuple[OpenOffer, Answer]:
+        """The open offer that an encoded answer is to, and the answer; SignalError with what is wrong."""
+        hint = answer_hint(data)
+        for wish in self._open:
+            if wish.offer is not None and wish.offer.hash[:4] == hint:
+                answer = decode_answer(data, offer=wish.offer, now=int(time.time()))
+                if wish.answer not in (None, answer):
+                    raise Replayed
+                self._check_welcome(answer)
+                return wish, answer
+        if hint not in self._past:
+            raise NotForUs("This answer is to no offer of this node.", "Answer the token it shows now.")
+        if self._past[hint] is None:
+            raise Expired("The offer that this answers is over.", "Make a new one: /invite.")
+        raise Replayed
+
+    def take(self, data: bytes) -> None:
+        """An answer that a carrier brought; SignalError."""
+        self._accept(*self.find(data))
+
+    def hear(self, wish: OpenOffer, ufrag: str) -> None:
+        """Somebody who knows this offer checks our address: its name may be its answer."""
+        if wish.answer is not None or wish.offer is None or ufrag in wish.names:
+            return
+        if len(wish.names) >= _MAX_NAMES:
+            self._faults["signal: too many names at an offer"] += 1
+            return
+        wish.names.add(ufrag)
+        try:
+            answer = decode_ufrag(ufrag, offer=wish.offer, now=int(time.time()))
+            self._check_welcome(answer)
+        except SignalError as error:
+            self._faults[f"signal: {type(error).__name__} in a check"] += 1
+            return
+        self._accept(wish, answer)
+
+    def _check_welcome(self, answer: Answer) -> None:
+        if not self._welcome(Identity(answer.sender), answer.offer.invites):
+            raise NotForUs("This answer is from somebody who is not of this room.", "Invite them: /invite.")
+
+    def _accept(self, wish: OpenOffer, answer: Answer) -> None:
+        if wish.answer is None:
+            wish.answer = answer
+            wish.answered.set()
