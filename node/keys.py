@@ -1,4 +1,4 @@
-"""Secret keys on disk: one Ed25519 seed a file, mode 0600, made once and never overwritten.
+"""Secrets on disk: 32 bytes a file, mode 0600; keys are made once and never overwritten.
 
 A file is one line of JSON: {"v": 1, "purpose", "seed", "public"}, hex. The public key is derived again on
 loading, so a flipped bit is seen, and `purpose` keeps a vote key from being used as an identity.
@@ -15,13 +15,13 @@ from typing import Final, Literal
 import msgspec
 from nacl.signing import SigningKey
 
-from node.config import make_private_directory, sync_directory
+from node.config import make_private_directory, sync_directory, write_whole
 from node.errors import KeyFileError
 
 _VERSION: Final = 1
 _MAX_FILE: Final = 4096
 
-Purpose = Literal["identity", "vote"]
+Purpose = Literal["identity", "vote", "password"]
 
 
 class _KeyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,12 +46,9 @@ def load_or_create_key(path: Path, *, purpose: Purpose = "identity") -> SigningK
 def create_key(path: Path, *, purpose: Purpose) -> SigningKey:
     """Make a new key, safely on disk when this returns; FileExistsError when there is a file already."""
     key = SigningKey(secrets.token_bytes(32))
-    content = msgspec.json.encode(
-        _KeyFile(v=_VERSION, purpose=purpose, seed=bytes(key).hex(), public=bytes(key.verify_key).hex())
-    )
     try:
         make_private_directory(path.parent)
-        _write_once(path, content + b"\n")
+        _write_once(path, _content(key, purpose))
     except FileExistsError:
         raise
     except OSError as error:
@@ -62,9 +59,15 @@ def create_key(path: Path, *, purpose: Purpose) -> SigningKey:
     return key
 
 
+def write_seed(path: Path, seed: bytes, *, purpose: Purpose) -> None:
+    """Keep 32 bytes that are no key of ours in the same form, over what was there; NodeError."""
+    make_private_directory(path.parent)
+    write_whole(path, _content(SigningKey(seed), purpose))
+
+
 def load_key(path: Path, *, purpose: Purpose) -> SigningKey:
     """The key in `path`; FileNotFoundError when there is no file, KeyFileError when it must not be used."""
-    record = _parse(path, _read(path))
+    record = _parse(path, _read(path), purpose)
     if record.v != _VERSION:
         raise KeyFileError(
             f"The key file {path} was written by another version of pigeon.", "Use that version, or update."
@@ -80,7 +83,7 @@ def load_key(path: Path, *, purpose: Purpose) -> SigningKey:
     except (ValueError, TypeError):
         sound = False
     if not sound:
-        raise _damaged(path)
+        raise _damaged(path, purpose)
     return key
 
 
@@ -130,16 +133,27 @@ def _read(path: Path) -> bytes:
         os.close(file)
 
 
-def _parse(path: Path, content: bytes) -> _KeyFile:
+def _content(key: SigningKey, purpose: Purpose) -> bytes:
+    public = bytes(key.verify_key).hex()
+    return (
+        msgspec.json.encode(_KeyFile(v=_VERSION, purpose=purpose, seed=bytes(key).hex(), public=public))
+        + b"\n"
+    )
+
+
+def _parse(path: Path, content: bytes, purpose: Purpose) -> _KeyFile:
     if len(content) > _MAX_FILE:
-        raise _damaged(path)
+        raise _damaged(path, purpose)
     try:
         return msgspec.json.decode(content, type=_KeyFile)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        raise _damaged(path) from None
+        raise _damaged(path, purpose) from None
 
 
-def _damaged(path: Path) -> KeyFileError:
+def _damaged(path: Path, purpose: Purpose) -> KeyFileError:
+    if purpose == "password":
+        hint = "Copy that of another member of this room over it: theirs is the same."
+        return KeyFileError(f"What is kept of the room's password in {path} is damaged.", hint)
     return KeyFileError(
         f"The key file {path} is damaged.",
         "If it is the room's vote key, `pigeon chat --repair` makes a new one, which the members have to let "
