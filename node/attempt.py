@@ -15,6 +15,7 @@ from node.greet import greet
 from node.link import Link
 from node.open_offers import OpenOffer
 from node.post import Post
+from node.reception import Reception
 from node.webrtc import Connection
 from signaling.carrier import ParcelKind
 from signaling.description import (
@@ -98,6 +99,7 @@ class Maker:
     introduce: Introduce | None
     offer_life: float
     connect_deadline: float
+    reception: Reception
     faults: Counter[str]
 
     async def offer(self, attempt: Attempt, connection: Connection) -> Link | None:
@@ -191,7 +193,14 @@ class Maker:
         )
 
     async def _greet(self, offer: Offer, answer: Answer, connection: Connection) -> Link:
-        return await greet(connection, key=self.key, offer=offer, answer=answer, faults=self.faults)
+        return await greet(
+            connection,
+            key=self.key,
+            offer=offer,
+            answer=answer,
+            faults=self.faults,
+            reception=self.reception,
+        )
 
     async def _leave(self, attempt: Attempt, kind: ParcelKind, envelope: Envelope, expires: int) -> None:
         await self.post.leave(envelope, kind=kind, to=attempt.peer, expires=expires, owner=attempt)

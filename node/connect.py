@@ -24,6 +24,7 @@ from node.errors import ConnectFailed
 from node.link import ChannelClosed, Link
 from node.open_offers import OpenOffer, OpenOffers
 from node.post import OnCarrier, Post
+from node.reception import Reception
 from node.webrtc import CONNECT_DEADLINE, Rtc
 from signaling.carrier import Carrier, Hands
 from signaling.description import (
@@ -70,6 +71,7 @@ async def rendezvous(
     host: Callable[[], bool] = lambda: True,
     offer_life: float = OFFER_LIFE,
     connect_deadline: float = CONNECT_DEADLINE,
+    reception: Reception | None = None,
     faults: Counter[str] | None = None,
 ) -> None:
     """Run until cancelled; every link made comes out of `links` and lives in here: cancelling cuts them all.
@@ -85,6 +87,7 @@ async def rendezvous(
     - on_presence(identity): somebody says in the lobby that it may be asked.
     - on_refused(identity, reason): a peer says that it will not answer our offer.
     - on_carrier(spec, error): a carrier took something from us (None), or why it did not.
+    - reception: what happens when one of two that are linked is a newcomer, inside the channel.
     - host(): whether we may be that somebody (a member may, a newcomer may not).
 
     A link may come out for a peer that is linked already: the peer was restarted and this one is proven, so
@@ -109,6 +112,7 @@ async def rendezvous(
         host=host,
         offer_life=offer_life,
         connect_deadline=connect_deadline,
+        reception=reception if reception is not None else Reception(),
         faults=faults if faults is not None else Counter(),
     )
     await self.run()
@@ -130,6 +134,7 @@ class _Rendezvous:
     host: Callable[[], bool]
     offer_life: float
     connect_deadline: float
+    reception: Reception
     faults: Counter[str]
     open_offers: OpenOffers | None = None
     first: Offer | None = None
@@ -157,6 +162,7 @@ class _Rendezvous:
             introduce=self.introduce,
             offer_life=self.offer_life,
             connect_deadline=self.connect_deadline,
+            reception=self.reception,
             faults=self.faults,
         )
         self._door = Door(
