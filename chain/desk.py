@@ -1,9 +1,10 @@
 """Membership as one member handles it: who asks, what is moved, what we want and have backed.
 
-Volatile by design: what lapses with an epoch is moved again, what a restart loses is asked again.
+Volatile by design: what lapses with an epoch is moved again, what a restart loses is asked again. What is
+in the record or in a slot of ours is not lost, and is neither asked for nor said again.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from chain.block import SLOT_CONTROL, SLOT_CONTROL_BYTES, Slot
 from chain.codec import encode
@@ -56,6 +57,10 @@ class Desk:
         """Whom each linked member told us of."""
         self._wants: dict[MemberId, Motion] = {}
         self._to_move: list[Control] = []
+        self._moved: set[Control] = set()
+        """What our slots of this epoch hold: said once, it need not be delivered yet to count."""
+        self._recalled: list[MotionId] = []
+        """Ordered before a restart and not looked at since: what we think of them may be unsaid."""
         self._court = court
         self._departed = departed
         """Who was a member and is none now."""
@@ -73,6 +78,7 @@ class Desk:
             if taken and size > SLOT_CONTROL_BYTES:
                 break
             taken.append(self._to_move.pop(0))
+        self._moved.update(taken)
         return tuple(taken)
 
     @property
@@ -94,6 +100,8 @@ class Desk:
         if self.guests.get(peer) != request:
             self.guests[peer] = request
             self._out.to_all(message)
+        if self._wants.get(peer) == Admit(request):  # wanted while only others were linked to it
+            self.want(Admit(request), tip=tip)
         self._announce(Admit(request), tip)
 
     def on_passed_on(self, message: JoinRequest, *, peer: MemberId, tip: Tip, clock_ms: int) -> None:
@@ -178,7 +186,11 @@ class Desk:
         if same:
             for named in same:
                 self._back(named)
-        elif self._may_move(motion) and not any(_same_end(motion, other) for other in self._to_move):
+        elif self._may_move(motion):
+            self._move(motion)
+
+    def _move(self, motion: Motion) -> None:
+        if not any(_same_end(motion, other) for other in (*self._to_move, *self._moved)):
             self._to_move.append(motion)
 
     def _may_move(self, motion: Motion) -> bool:
@@ -196,7 +208,8 @@ class Desk:
         backers = self.motions[named][1]
         if self._me not in backers:
             backers.add(self._me)
-            self._to_move.append(Approve(*named))
+            if Approve(*named) not in self._moved:
+                self._to_move.append(Approve(*named))
 
     # Accusations
 
@@ -236,10 +249,30 @@ class Desk:
             elif Remove(member) not in (*self._to_move, *(motion for motion, _ in self.motions.values())):
                 self._to_move.append(Remove(member))
 
-    def recall(self, ballot: Ballot) -> None:
-        """After a restart: the motions that were ordered in this epoch, and who was for them."""
+    def recall(self, ballot: Ballot, said: Iterable[Control]) -> None:
+        """After a restart: the motions that were ordered in this epoch, and who was for them.
+
+        `said`: what stands in slots of ours that are not ordered yet.
+        """
         for named, (motion, backers) in ballot.motions.items():
             self.motions[named] = motion, set(backers)
+        self._recalled = list(self.motions)
+        self._moved.update(said)
+
+    def look_back(self, *, tip: Tip, clock_ms: int) -> None:
+        """Back what was ordered before a restart as if it were delivered now, and tell of it.
+
+        A slot is ordered for us while we may not sign yet: what we would have said then is lost if we stop
+        before we may. A new vote key is not among this: its owner asks for it itself over each new link.
+        """
+        recalled, self._recalled = self._recalled, []
+        for named in recalled:
+            motion, backers = self.motions[named]
+            if not isinstance(motion, Rekey):
+                leaves = any(_is_leave(motion, backer) for backer in backers)
+                if leaves or self._may_admit(motion, tip, clock_ms):
+                    self._back(named)
+                self._announce_motion(named, tip)
 
     def on_delivered(self, slot_id: SlotId, slot: Slot, *, tip: Tip, now: float, clock_ms: int) -> None:
         """Read the control items of a delivered slot; back what we want, or what the room's rule asks for."""
@@ -306,10 +339,15 @@ class Desk:
         """Every motion of the old epoch lapsed; move again what is still wanted and can be."""
         self.motions.clear()
         self._to_move.clear()
+        self._moved.clear()
+        self._recalled.clear()
         self._accused.clear()
-        for peer in list(self.guests):
+        for peer, request in list(self.guests.items()):
             if tip.committee.place(peer) is not None:
                 del self.guests[peer]
+            elif (reason := self._refusal(request, peer, tip, clock_ms=0)) is not None:
+                del self.guests[peer]  # somebody else came in by this nick or invitation
+                self._out.to(peer, Refusal(reason))
         for member, motion in list(self._wants.items()):
             if not self._is_valid(motion, tip):
                 del self._wants[member]

@@ -111,7 +111,7 @@ class Replica:
             court=self.state.court,
             departed=self.state.departed,
         )
-        self.desk.recall(self.state.tip.ballot)
+        self.desk.recall(self.state.tip.ballot, self.state.own_control())
         self.desk.accuse(tip=self.tip)
         self.history: History | None = None
         if snapshot.history is not None and snapshot.base is not None:
@@ -194,6 +194,7 @@ class Replica:
     def step(self, inputs: Sequence[Input], *, now: float, clock_ms: int) -> list[Effect]:
         """Take in what came since the last tick; `now` is monotonic seconds, `clock_ms` wall time."""
         self.state.now, self.state.clock_ms = now, clock_ms
+        self.desk.look_back(tip=self.tip, clock_ms=clock_ms)
         self._take_answers()
         for item in inputs:
             self._take(item)

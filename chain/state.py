@@ -5,6 +5,7 @@ from chain.broadcast import Broadcast
 from chain.case import FORK, Fork
 from chain.codec import encode
 from chain.committee import Committee, Member
+from chain.control import Control
 from chain.court import Court, culprits
 from chain.crypto import Signer, Verifier
 from chain.effects import Forked, JournalLost
@@ -15,7 +16,7 @@ from chain.lane import Lane
 from chain.message import Committed
 from chain.ordering import Ordering
 from chain.outbox import Outbox
-from chain.records import Departure, Journal, KeepEvidence, Snapshot
+from chain.records import Departure, Journal, KeepEvidence, KeepSlot, Snapshot
 
 
 class State:
@@ -244,12 +245,19 @@ class State:
 
     def own_in_slots(self) -> list[Body]:
         """Bodies of our slots above the cut, oldest first, each once, whichever of our keys signed them."""
+        bodies = [body for kept in self._own_slots() for body in kept.bodies]
+        return list({body.uuid: body for body in bodies}.values())
+
+    def own_control(self) -> list[Control]:
+        """What our slots above the cut say about membership, oldest first."""
+        return [control for kept in self._own_slots() for control in kept.slot.control]
+
+    def _own_slots(self) -> list[KeepSlot]:
         place = self.epoch.committee.place(self.identity)
         if place is None:
             return []
         slots, held = self.broadcast.slots, self.broadcast.lanes[place].held_at
-        bodies = [body for seq in sorted(held) for slot_id in held[seq] for body in slots[slot_id].bodies]
-        return list({body.uuid: body for body in bodies}.values())
+        return [slots[slot_id] for seq in sorted(held) for slot_id in held[seq]]
 
     def own_ordered(self, cut: tuple[Head, ...]) -> set[bytes]:
         """The uuids of our bodies that a cut orders, so far as they are in slots above the last one."""

@@ -75,7 +75,6 @@ class Admission:
         self._asking: dict[MemberId, Asks] = {}
         self._told: dict[MemberId, AsksEvent] = {}
         self._changes: Counter[MemberId] = Counter()
-        self._wanted: set[MemberId] = set()
 
     # invitations
 
@@ -143,8 +142,8 @@ class Admission:
             self._forget(next(iter(self._asking)))
         self._asking[who] = asks
         # A member that asks for a new vote key is let in by that rule in the chain, now and then.
-        by_rule = self._rule is AdmissionRule.AUTO and asks.motion is None and who not in self._wanted
-        if by_rule and self._may_come_in(asks):
+        # Wanting twice what is moved already does nothing: nothing is remembered here that could be wrong.
+        if self._rule is AdmissionRule.AUTO and asks.motion is None and self._may_come_in(asks):
             self._want(asks)
         event = self._event(asks)
         if self._told.get(who) == event:
@@ -197,15 +196,12 @@ class Admission:
         raise NodeError("Nobody asks to come in.", "Wait until the newcomer is connected.", exit_code=Exit.NO)
 
     def _want(self, asks: Asks) -> None:
-        self._wanted.add(asks.request.identity)
         self._submit(Want(Rekey(asks.request) if asks.rekey else Admit(asks.request)))
 
     def on_gone(self, peer: MemberId) -> None:
         """A guest's link went away: nobody should be admitted who may never come back."""
         self._forget(peer)
-        if peer in self._wanted:
-            self._wanted.discard(peer)
-            self._submit(Unwant(peer))
+        self._submit(Unwant(peer))
 
     def _forget(self, who: MemberId) -> None:
         self._asking.pop(who, None)
@@ -221,7 +217,6 @@ class Admission:
                 not asks.rekey or committee.members[place].vote_key == asks.request.vote_key
             ):
                 self._forget(who)
-                self._wanted.discard(who)
             elif asks.motion is not None:
                 self._asking[who] = replace(asks, motion=None, approvals=frozenset())
 

@@ -260,6 +260,21 @@ MUTANTS = (
         ("simulation/test_membership_removal.py::test_whoever_wants_to_leave_leaves_and_nobody_is_asked",),
     ),
     Mutant(
+        "ordered-before-a-restart-and-forgotten",
+        "What the room's rule asks for is approved, be it ordered before a restart and not answered then.",
+        (
+            Edit(
+                "chain/desk.py",
+                "                if leaves or self._may_admit(motion, tip, clock_ms):",
+                "                if False:",
+            ),
+        ),
+        (
+            "simulation/test_membership_restarts.py::"
+            "test_a_motion_ordered_while_a_member_could_not_sign_is_approved_after_another_restart",
+        ),
+    ),
+    Mutant(
         "new-keys-without-end",
         "By the rule `auto` a member gets one new vote key an hour.",
         (

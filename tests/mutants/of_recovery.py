@@ -19,6 +19,15 @@ MUTANTS = (
         (SCHEDULES + "test_a_hello_that_asks_for_a_reply_gets_one",),
     ),
     Mutant(
+        "confirmed-once-and-not-at-the-next-height",
+        "Confirmations of a journal are of one height: at the next one they are asked for anew.",
+        (Edit(REPLICA, "        self._greeting.seek_confirmation()\n", ""),),
+        (
+            "simulation/test_recovery_link_by_link.py::"
+            "test_a_member_killed_at_any_boundary_signs_again_when_its_links_come_back_one_by_one",
+        ),
+    ),
+    Mutant(
         "no-relay",
         "What is valid and new is forwarded to linked members that are not linked to its signer.",
         (
