@@ -1,0 +1,122 @@
+"""Reading codes out of a picture, in a process of its own: whatever happens there, it ends in a second.
+
+The decoders are C and C++ and take what anybody sends. What they cost cannot be told from a picture's size:
+one of four million pixels that is full of finder patterns keeps the reader busy for seven seconds, and no
+thread that is in C can be ended. So this process is given a picture on its standard input, and little memory
+and processor time; it answers with JSON, or dies.
+"""
+
+import io
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from signaling.errors import BadPicture
+from signaling.picture_header import MAX_PIXELS, Header, read_header
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MEMORY: Final = 80 << 20  # bytes of data, of which 12 MB are there before anything is read
+SECONDS: Final = 0.8  # of processor time
+_PATIENCE: Final = 0.45  # after which no other attempt is begun
+_MAX_CODES: Final = 16
+_MAX_TEXT: Final = 4096
+
+
+def main() -> None:
+    """Read a picture, write what was found: {"codes": [...]} or {"message": ..., "hint": ...}."""
+    _bound()
+    try:
+        answer: dict[str, object] = {"codes": codes_in(sys.stdin.buffer.read())}
+    except BadPicture as error:
+        answer = {"message": error.message, "hint": error.hint}
+    sys.stdout.write(json.dumps(answer))
+
+
+def _bound() -> None:
+    """Nothing but processor time and memory are given, and those scarcely; where the system knows limits.
+
+    What is imported first is not counted.
+    """
+    import PIL.JpegImagePlugin
+    import PIL.PngImagePlugin
+    import PIL.WebPImagePlugin
+    import zxingcpp  # noqa: F401
+
+    PIL.PngImagePlugin.MAX_TEXT_CHUNK = 1 << 20
+    PIL.PngImagePlugin.MAX_TEXT_MEMORY = 4 << 20
+    try:
+        import resource
+    except ImportError:  # Windows: whoever started us ends us after a while
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+
+
+def codes_in(data: bytes) -> list[str]:
+    """The texts of all QR codes in a picture file, from top to bottom; BadPicture."""
+    import zxingcpp
+
+    began = time.process_time()
+    picture = _decoded(data, read_header(data))
+    for attempt in _attempts(picture):
+        found = zxingcpp.read_barcodes(
+            attempt(), formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
+        )
+        if found:
+            found.sort(key=lambda code: (code.position.top_left.y, code.position.top_left.x))
+            texts = dict.fromkeys(code.text for code in found if len(code.text) <= _MAX_TEXT)
+            return list(texts)[:_MAX_CODES]
+        if time.process_time() - began > _PATIENCE:
+            break
+    return []
+
+
+def _decoded(data: bytes, header: Header) -> "Image":
+    """The picture in shades of grey, on white where it is transparent."""
+    from PIL import Image
+
+    try:
+        picture = Image.open(io.BytesIO(data), formats=[header.format])
+        if picture.size != (header.width, header.height):
+            raise BadPicture("This picture contradicts itself about its size.")
+        if header.shrink > 1:
+            picture.draft("L", (header.width // header.shrink, header.height // header.shrink))
+        if picture.width * picture.height > MAX_PIXELS:
+            raise BadPicture("This picture cannot be made smaller while it is read.")
+        picture.load()
+        return _grey(picture)
+    except MemoryError:
+        raise BadPicture("This picture takes too much memory.", "Save it anew as PNG or JPEG.") from None
+    except BadPicture:
+        raise
+    except Exception:  # whatever Pillow's decoders raise; they name no family
+        raise BadPicture("This picture is damaged or not whole.") from None
+
+
+def _grey(picture: "Image") -> "Image":
+    from PIL import Image
+
+    if picture.mode.startswith("I"):  # sixteen bits: converting would cut off, not scale
+        return picture.convert("I").point(lambda level: level * (1 / 256)).convert("L")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        ground = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(ground, picture).convert("L")
+    return picture.convert("L")
+
+
+def _attempts(picture: "Image") -> Iterator[Callable[[], "Image"]]:
+    """The picture as it is, then what helps most often, by measurement; each is made only when needed."""
+    yield lambda: picture
+
+
+if __name__ == "__main__":
+    main()
