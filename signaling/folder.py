@@ -218,11 +218,11 @@ class Seen:
 class Complaints:
     """What is wrong in one place: counted as "<kind>: <what>", and logged the first few times."""
 
-    def __init__(self, place: Path, *, kind: str, faults: Counter[str]) -> None:
+    def __init__(self, place: Path, *, kind: str, faults: Counter[str], quiet: bool = False) -> None:
         self._place = place
         self._kind = kind
         self._faults = faults
-        self._logged = 0
+        self._logged = _MAX_LOGGED + 1 if quiet else 0
 
     def add(self, what: str, name: str, why: str = "") -> None:
         self._faults[f"{self._kind}: {what}"] += 1
