@@ -1,4 +1,4 @@
-"""One log a writer: what readers make of it while a sync tool, a crash or a stranger has its way with the files."""
+"""One log a writer: what is read of it while a sync tool, a crash or a stranger has its way with the files."""
 
 import logging
 import os
@@ -63,7 +63,7 @@ async def take(parcels: AsyncIterator[Parcel], count: int) -> list[Parcel]:
         return [await anext(parcels) for _ in range(count)]
 
 
-async def test_what_one_writes_another_reads_and_what_is_withdrawn_a_later_reader_does_not(
+async def test_what_one_writes_another_reads_and_a_later_reader_not_what_is_withdrawn(
     tmp_path: Path,
 ) -> None:
     ann, bob = carrier(tmp_path), carrier(tmp_path, BOB)
@@ -111,7 +111,7 @@ async def test_closing_leaves_a_log_only_where_it_shows_something(tmp_path: Path
     assert [key for key, _ in reader.scan.profiles.items()] == [b"m" * 32]
 
 
-async def test_a_writer_that_was_killed_begins_a_new_segment_and_its_former_offers_are_over(
+async def test_a_killed_writer_begins_a_new_segment_and_its_former_offers_are_over(
     tmp_path: Path,
 ) -> None:
     await carrier(tmp_path).send(parcel(1))
@@ -248,9 +248,7 @@ async def test_a_writer_whose_log_was_rolled_back_does_not_fork(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("harm", ["truncated", "appended", "replaced", "gone", "a link", "a folder"])
-async def test_a_writer_notices_what_became_of_its_file_and_says_everything_anew(
-    tmp_path: Path, harm: str
-) -> None:
+async def test_a_writer_notices_what_became_of_its_file_and_says_all_anew(tmp_path: Path, harm: str) -> None:
     place = tmp_path / "place"
     ann = carrier(place)
     await ann.send(parcel(1))
@@ -466,7 +464,7 @@ async def test_a_folder_that_cannot_be_written_is_said_and_works_again_later(
     await ann.withdraw(OFFER, parcel(9).key)
     blocked.unlink()
     await ann.send(parcel(2))
-    assert sorted(each.key for each in Reader(blocked).look()) == [parcel(1).key, parcel(2).key]
+    assert Reader(blocked).look() == [parcel(2)]
     await ann.aclose()
     assert files(blocked) == []
 
