@@ -29,6 +29,11 @@ class Carriage:
         self._troubles: dict[str, str] = {}
 
     @property
+    def places(self) -> list[str]:
+        """Where a newcomer may find us, by an invitation that says so."""
+        return [carrier.spec for carrier in self.carriers if not carrier.bare]
+
+    @property
     def troubles(self) -> list[str]:
         """A sentence for each carrier that does not work now."""
         return list(self._troubles.values())
@@ -42,7 +47,9 @@ class Carriage:
             self._troubles[spec] = f"{spec}: {error}"
             self._bus.publish(NoticeEvent(message=self._troubles[spec]))
 
-    async def show(self, me: bytes, config: RoomConfig, *, up: Callable[[], int]) -> None:
+    async def show(
+        self, me: bytes, config: RoomConfig, *, up: Callable[[], int], protected: bool = False
+    ) -> None:
         """Where a carrier is a place too: that we are of the room, and, until cancelled, that it lives."""
         profile = LobbyProfile(name=config.nick, created=config.created)
         for carrier in self.carriers:
@@ -52,7 +59,11 @@ class Carriage:
 
         def session() -> LobbySession:
             return LobbySession(
-                name=config.name, url=config.fingerprint, peers=up(), max_peers=config.max_peers
+                name=config.name,
+                url=config.fingerprint,
+                peers=up(),
+                max_peers=config.max_peers,
+                protected=protected,
             )
 
         await keep_session(self.carriers, session)

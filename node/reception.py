@@ -82,6 +82,7 @@ class Host:
     may_have_invitation: Callable[[bytes, Offer], bool] = lambda _peer, _offer: False
     """Whether this guest, who has shown the password if there is one, gets an invitation if it wants one."""
     invitation: Callable[[], Awaitable[Invitation]] = _no_invitation
+    tell: Callable[[str], None] = lambda _message: None
     faults: Counter[str] = field(default_factory=Counter)
     guesses: Guesses = field(default_factory=Guesses)
 
@@ -134,13 +135,20 @@ class Host:
                 case Agreed():
                     pass
                 case Wrong():
-                    self.guesses.was_wrong(now=trio.current_time())
-                    self.faults["reception: wrong password"] += 1
+                    self._count_wrong()
                     await self._refuse(talk, _WRONG, seconds=0)
                 case Broken(reason):
                     self._fail(reason)
                 case _:
                     assert_never(effect)
+
+    def _count_wrong(self) -> None:
+        now = trio.current_time()
+        self.guesses.was_wrong(now=now)
+        self.faults["reception: wrong password"] += 1
+        if wait := self.guesses.wait(now=now):
+            closed = f"newcomers are asked again in {wait:.0f} seconds"
+            self.tell(f"Ten wrong passwords were tried in a minute; {closed}.")
 
     async def _refuse(self, talk: Talk, reason: int, *, seconds: int) -> NoReturn:
         with trio.move_on_after(_LAST_WORDS), suppress(ChannelClosed):
@@ -157,7 +165,8 @@ AskPassword = Callable[[], Awaitable[str | None]]
 """The password from a file, or from a person; None: nobody to ask."""
 
 
-async def _nobody_to_ask() -> str | None:
+async def nobody_to_ask() -> str | None:
+    """For who was given no password and sits at no terminal."""
     return None
 
 
@@ -171,10 +180,11 @@ class Guest:
     def __init__(
         self,
         *,
-        ask: AskPassword = _nobody_to_ask,
+        ask: AskPassword = nobody_to_ask,
         has_invitation: Callable[[], bool] = lambda: True,
         granted: Callable[[Invitation], None] = lambda _invitation: None,
         keep: Callable[[bytes], Awaitable[None]] = _keep_nothing,
+        tell: Callable[[str], None] = lambda _message: None,
         faults: Counter[str] | None = None,
     ) -> None:
         """`granted`: a member handed an invitation over; it is one for this room, and not expired.
@@ -185,6 +195,7 @@ class Guest:
         self._has_invitation = has_invitation
         self._granted = granted
         self._keep = keep
+        self._tell = tell
         self._faults = faults if faults is not None else Counter()
         self._room = b""
         self._asked = trio.Event()
@@ -193,6 +204,7 @@ class Guest:
         self._ended = trio.Event()
         self._secret: bytes | None = None
         self._accepted = False
+        self._paused = False
 
     def expect(self, room: bytes) -> None:
         """It is known, before anybody was reached, that this room will ask for a password."""
@@ -283,9 +295,13 @@ class Guest:
             return message
         seconds = int.from_bytes(message[3:], "big")
         if message[2] == _TOO_MANY:
-            raise ConnectFailed(
+            pause = ConnectFailed(
                 "Too many wrong passwords were tried on this member.", f"It asks again in {seconds} seconds."
             )
+            if not self._paused:
+                self._tell(str(pause))
+            self._paused = True
+            raise pause
         if message[2] != _WRONG:
             self._fail(f"a refusal nobody knows, {message[2]}")
         over = NodeError("The password is wrong.", "Ask a member for it, and join again.", exit_code=Exit.NO)

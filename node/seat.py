@@ -212,6 +212,10 @@ class Seat:
             return self._mesh.guests() < MAX_GUESTS // 2
         return admitted
 
+    def knows(self, peer: MemberId) -> bool:
+        """Whether it may have a link and be asked for no password; all may when our record may lack a lot."""
+        return self.is_member(peer) or peer in self._former or not self._return.counts
+
     # life
 
     async def run(self, heard: Sequence[Input] = ()) -> None:

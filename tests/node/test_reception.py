@@ -379,11 +379,16 @@ async def test_after_ten_wrong_guesses_nobody_may_guess_for_a_while_not_even_rig
     autojump_clock: MockClock,
 ) -> None:
     host = protected()
+    told: list[str] = []
+    host.tell = told.append
     for _ in range(10):
-        host.guesses.was_wrong(now=trio.current_time())
-    guest = knowing(RIGHT)
-    _, why = await meet(host, guest)
-    assert why == "Too many wrong passwords were tried on this member."
+        await meet(host, knowing(bytes(32)))
+    assert told == ["Ten wrong passwords were tried in a minute; newcomers are asked again in 60 seconds."]
+    guest = knowing(RIGHT, tell=told.append)
+    for _ in range(2):
+        _, why = await meet(host, guest)
+        assert why == "Too many wrong passwords were tried on this member."
+    assert told[1:] == ["Too many wrong passwords were tried on this member. It asks again in 61 seconds."]
     await trio.sleep(60)
     assert await meet(host, guest) == ["", ""]
 
