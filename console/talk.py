@@ -57,6 +57,16 @@ class Talk:
         if admitted:
             self._admitted.set()
         self._turn = trio.Lock()
+        self._secret: trio.MemorySendChannel[str] | None = None
+
+    async def secret(self) -> str:
+        """The next line that is typed, which is not said and not kept; `run` has to be running."""
+        give, take = trio.open_memory_channel[str](1)
+        self._secret = give
+        try:
+            return await take.receive()
+        finally:
+            self._secret = None
 
     async def run(self, lines: LineReader, *, timeout: float | None) -> None:
         """Carry out every line until /quit or the end of input; at the end of a pipe wait until all is final.
@@ -93,6 +103,10 @@ class Talk:
         match read:
             case BadLine(reason=reason, hint=hint):
                 await self._error(reason, hint)
+            case Line(text=text) if self._secret is not None:
+                if text:
+                    self._secret.send_nowait(text)
+                    self._secret = None
             case NoToken(message=message, hint=hint):
                 await self._error(message, hint)
             case Token(text=text):
