@@ -22,6 +22,7 @@ from node.events import (
     Event,
     EvidenceEvent,
     FinalEvent,
+    IdentityEvent,
     InviteEvent,
     NoticeEvent,
     PeerEvent,
@@ -129,6 +130,8 @@ class PlainScreen:
                 await self._progress(event)
             case WordsEvent():
                 await self._out.note(safety_words(event.words, between=f"you and {event.member[:8]}"))
+            case IdentityEvent():
+                await self._out.urgent(f"! {one_line(event.message)}")
             case NoticeEvent():
                 await self._out.note(f"· {one_line(event.message)}")
             case _:

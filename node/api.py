@@ -25,6 +25,8 @@ class MemberView(msgspec.Struct, frozen=True):
     need: int = 0
     rekey: bool = False
     """Of one that asks: a member already, for a new vote key."""
+    remark: str = ""
+    """Of one that asks: a sentence where it is not who this home would expect."""
 
 
 class NodeApi(Protocol):

@@ -1,7 +1,8 @@
 """Where things are: one home holds one identity and any number of rooms, each with a small file of settings.
 
     config  rooms/<fingerprint>/room.json
-    data    identity.key  rooms/<fingerprint>/{genesis, vote.key, store.sqlite, lock, damaged-*/}
+    data    identity.key  acquaintances.json
+            rooms/<fingerprint>/{genesis, vote.key, store.sqlite, lock, damaged-*/}
     state   rooms/<fingerprint>/evidence-*.json
 
 With `--home DIR` all three are DIR; without it they are the XDG directories.
@@ -23,6 +24,7 @@ import msgspec
 from node.errors import Exit, Mismatch, NodeError, UsageError
 
 IDENTITY_FILE: Final = "identity.key"
+ACQUAINTANCES_FILE: Final = "acquaintances.json"
 VOTE_FILE: Final = "vote.key"
 STORE_FILE: Final = "store.sqlite"
 GENESIS_FILE: Final = "genesis"
@@ -82,6 +84,11 @@ class Home:
     @property
     def identity_file(self) -> Path:
         return self.data / IDENTITY_FILE
+
+    @property
+    def acquaintances_file(self) -> Path:
+        """Whom this home has met, in any room."""
+        return self.data / ACQUAINTANCES_FILE
 
     def room_directory(self, fingerprint: str) -> Path:
         """Where the store, the vote key and the lock of one room are."""

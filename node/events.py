@@ -176,6 +176,21 @@ class WordsEvent(Event, frozen=True, tag="words"):
     words: str
 
 
+class IdentityEvent(Event, frozen=True, tag="identity"):
+    """Who asks or is a member is not who this home would expect; once for members, with each request."""
+
+    kind: str
+    """`other-key`: the nick is known with another key. `other-nick`: the key, with another nick."""
+    member: str
+    nick: str
+    known_member: str
+    known_nick: str
+    room: str
+    """The room's name where that one was met."""
+    met: int
+    message: str
+
+
 class NoticeEvent(Event, frozen=True, tag="notice"):
     """A sentence for people: progress of a join, a stopped signature, a counted fault worth telling."""
 
@@ -204,6 +219,7 @@ AnyEvent = (
     | StatusEvent
     | ProgressEvent
     | WordsEvent
+    | IdentityEvent
     | NoticeEvent
     | ErrorEvent
 )

@@ -15,6 +15,7 @@ from chain.committee import LARGEST_UNANIMOUS
 from chain.control import MAX_NICK
 from chain.effects import Arrived, Input
 from chain.ids import MemberId
+from node.acquaintance import Acquaintances
 from node.admission import introduction
 from node.api import MemberView
 from node.attempt import Introduction
@@ -381,6 +382,12 @@ class Node:
             lost=lost,
             renew=partial(renew_vote_key, self._home, self._fingerprint),
             evidence=self._home.evidence_directory(self._fingerprint),
+            acquaintances=Acquaintances(
+                self._home,
+                me=bytes(identity.verify_key).hex(),
+                room=self._config.name,
+                tell=self._bus.publish,
+            ),
             mesh=self._mesh,
             bus=self._bus,
             inbox=self._inbox,

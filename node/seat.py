@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
+import msgspec
 import trio
 from nacl.signing import SigningKey
 
@@ -30,6 +31,7 @@ from chain.effects import (
 from chain.ids import MemberId
 from chain.ledger import Tip
 from chain.replica import Replica
+from node.acquaintance import Acquaintances
 from node.admission import Admission
 from node.api import MemberView
 from node.attempt import Introduction
@@ -40,6 +42,7 @@ from node.errors import Exit, NodeError, NotAMember
 from node.events import (
     AdmittedEvent,
     AnyEvent,
+    AsksEvent,
     ErrorEvent,
     FinalEvent,
     InviteEvent,
@@ -83,6 +86,7 @@ class Seat:
         lost: bool,
         renew: Callable[[], SigningKey],
         evidence: Path,
+        acquaintances: Acquaintances,
         mesh: Mesh,
         bus: Bus,
         inbox: tuple[trio.MemorySendChannel[Input], trio.MemoryReceiveChannel[Input]],
@@ -174,12 +178,16 @@ class Seat:
             predecessor=before,
         )
         self._nicks = {member.identity: member.nick for member in self.committee.members}  # past ones too
+        self._acquaintances = acquaintances
         self._fetching = Fetching(self._replica, snapshot)
         self._former: set[MemberId] = set()
 
     async def prepare(self) -> None:
         """Read the record once; to be called before `run`."""
         await self._teller.prepare()
+        if trouble := await self._acquaintances.prepare():
+            self._note(trouble)
+        self._acquaintances.meet(_names(self.committee))
         self._former = set(await self._shelf.admission_heights()) - set(self._nicks)
 
     @property
@@ -224,6 +232,7 @@ class Seat:
             nursery.start_soon(self._runtime.run, heard)
             nursery.start_soon(self._teller.run)
             nursery.start_soon(self._return.run)
+            nursery.start_soon(self._acquaintances.run)
 
     async def aclose(self) -> None:
         """Close the store; nothing of `run` may be running any more."""
@@ -281,7 +290,8 @@ class Seat:
             case Asks():
                 event = self._admission.on_asks(notice)
                 if event is not None:
-                    self._bus.publish(event)
+                    for each in self._with_surprise(event):
+                        self._bus.publish(each)
             case EvidenceFound():
                 self._teller.add_evidence(notice, nick=self.nick_of(notice.member))
             case JournalLost(detail=detail):
@@ -340,6 +350,7 @@ class Seat:
                 assert_never(passed)
         self._nicks |= {member.identity: member.nick for member in committee.members}
         self._former -= {member.identity for member in committee.members}
+        self._acquaintances.meet(_names(committee))
         self._bus.publish(self.room())
 
     def go(self, *, left: bool, why: str = "its members removed you") -> None:
@@ -373,7 +384,16 @@ class Seat:
 
     async def who(self) -> list[MemberView]:
         heights = await self._shelf.admission_heights()
-        return [*self._standing.members(heights), *self._admission.waiting()]
+        return [*self._standing.members(heights), *map(self._remarked, self._admission.waiting())]
+
+    def _remarked(self, view: MemberView) -> MemberView:
+        odd = self._acquaintances.surprise(member=view.member, nick=view.nick)
+        return view if odd is None else msgspec.structs.replace(view, remark=odd.message)
+
+    def _with_surprise(self, event: AsksEvent) -> list[AnyEvent]:
+        """A request, and before it what is odd about who asks."""
+        odd = self._acquaintances.surprise(member=event.member, nick=event.nick)
+        return [event] if odd is None else [odd, event]
 
     def admit(self, who: str) -> MemberView:
         return self._admission.admit(who)
@@ -398,7 +418,9 @@ class Seat:
             first: list[AnyEvent] = [self.room()]
             # Some of these were noted before anybody could listen.
             first += [NoticeEvent(message=note) for note in (*self._notes, *self._key_notes)]
-            first += [*self._admission.events(), *self._removals.events()]
+            first += self._acquaintances.told
+            first += [each for asks in self._admission.events() for each in self._with_surprise(asks)]
+            first += self._removals.events()
             first += self._said.events()
             self.update_watch()
             stream = self._teller.stream(first, since=since, live=subscription)
@@ -407,6 +429,10 @@ class Seat:
             finally:
                 await stream.aclose()
         self.update_watch()
+
+
+def _names(committee: Committee) -> list[tuple[str, str]]:
+    return [(member.identity.hex(), member.nick) for member in committee.members]
 
 
 def _peer_event(peer: MemberId, nick: str, up: bool) -> PeerEvent:
