@@ -24,7 +24,7 @@ from chain.ledger import Tip
 from node.api import MemberView
 from node.attempt import Introduction
 from node.errors import Exit, NodeError, UsageError
-from node.events import AsksEvent, InviteEvent
+from node.events import AsksEvent
 from signaling.invitation import DEFAULT_LIFE, Anchor, Invitation, invitation_key
 from signaling.refusal import Reason
 
@@ -78,7 +78,7 @@ class Admission:
 
     # invitations
 
-    def invite(self, *, carriers: Sequence[str], anchor: Anchor | None) -> InviteEvent:
+    def invite(self, *, carriers: Sequence[str], anchor: Anchor | None) -> Invitation:
         """One more invitation that works once, for a day."""
         expires = int(time.time()) + DEFAULT_LIFE
         secret = secrets.token_bytes(16)
@@ -88,7 +88,7 @@ class Admission:
             expires=expires,
             inviter=Ed25519Signer(bytes(self._identity)),
         )
-        invitation = Invitation(
+        return Invitation(
             room=self._room,
             inviter=bytes(self._identity.verify_key),
             secret=secret,
@@ -97,7 +97,6 @@ class Admission:
             carriers=tuple(spec for spec in carriers if len(spec) <= _MAX_HINT)[:_MAX_HINTS],
             grant=encode(voucher),
         )
-        return InviteEvent(token=invitation.to_token(), expires=expires * 1000)
 
     def admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool | Reason:
         """Whether to answer this offer: a member's, or that of a newcomer with a good invitation.

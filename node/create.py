@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Sequence
+from typing import assert_never
 
 import trio
 
@@ -21,11 +22,15 @@ from node.config import (
 )
 from node.disk import create_store
 from node.errors import UsageError
-from node.keys import create_key, load_or_create_key
+from node.keys import create_key, load_or_create_key, write_seed
+from node.password import PASSWORD_FILE
 from node.succession import cite
 from signaling.carriers import carrier_from_spec
+from signaling.description import Offer, decode_offer
 from signaling.errors import SignalError
-from signaling.invitation import Invitation
+from signaling.invitation import Invitation, decode_invitation
+from signaling.password import stretch
+from signaling.token import Kind, find_token, from_token
 
 
 async def create_room(
@@ -37,10 +42,12 @@ async def create_room(
     via: Sequence[str],
     max_peers: int = DEFAULT_MAX_PEERS,
     continues: RoomConfig | None = None,
+    password: str | None = None,
 ) -> RoomConfig:
     """Found a room: its keys, store and settings are on disk when this returns. UsageError, NodeError.
 
     `continues`: a room of this home whose last certified block the new one cites; it stays as it is.
+    `password`: what every newcomer will be asked for, 1 to 256 characters.
     """
     check_name(name, what="The room's name", limit=MAX_NAME)
     check_name(nick, what="A nick", limit=MAX_NICK)
@@ -65,6 +72,8 @@ async def create_room(
             parent=parent,
         )
         fingerprint = genesis.room_id().hex()
+        if password is not None:
+            write_seed(making / PASSWORD_FILE, stretch(password, room=genesis.room_id()), purpose="password")
         making.rename(home.room_directory(fingerprint))
         sync_directory(making.parent)
         create_store(home, genesis, me=MemberId(bytes(identity.verify_key))).close()
@@ -83,10 +92,22 @@ async def create_room(
     return await trio.to_thread.run_sync(found)
 
 
-def read_invitation(token: str) -> Invitation:
-    """What a pasted invitation says; UsageError with what is wrong with it."""
+def read_invitation(text: str) -> Invitation | Offer:
+    """What a pasted invitation says, or an offer that is one too; UsageError with what is wrong with it."""
+    now = int(time.time())
     try:
-        return Invitation.from_token(token, now=int(time.time()))
+        kind, payload = from_token(find_token(text))
+        match kind:
+            case Kind.INVITATION:
+                return decode_invitation(payload, now=now)
+            case Kind.OFFER:
+                return decode_offer(payload, room=None, me=None, now=now)
+            case Kind.ANSWER:
+                raise UsageError(
+                    "This is an answer, not an invitation.", "It belongs where the invitation came from."
+                )
+            case _:
+                assert_never(kind)
     except SignalError as error:
         raise UsageError(error.message, error.hint) from error
 

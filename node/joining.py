@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, assert_never
 
 import trio
@@ -26,6 +27,7 @@ from node.bus import Bus
 from node.errors import Exit, NodeError, UsageError
 from node.events import AnyEvent, NoticeEvent, WordsEvent
 from node.mesh import Mesh
+from signaling.description import Offer
 from signaling.invitation import Invitation, invitation_key
 from signaling.refusal import Reason
 
@@ -60,7 +62,7 @@ class Newcomer:
     def __init__(
         self,
         *,
-        invitation: Invitation,
+        way: Invitation | Offer,
         nick: str,
         identity: SigningKey,
         vote: SigningKey,
@@ -69,21 +71,36 @@ class Newcomer:
         inbox: trio.MemoryReceiveChannel[Input],
         faults: Counter[str],
     ) -> None:
-        self._invitation = invitation
+        """`way`: an offer brings us to a member, which then grants the invitation."""
         self._me = MemberId(bytes(identity.verify_key))
         self._mesh = mesh
         self._bus = bus
         self._inbox = inbox
         self._faults = faults
-        self._room = RoomId(invitation.room)
-        self._anchor = _anchor_of(invitation)
-        self._request = _make_request(invitation, nick=nick, identity=identity, vote=vote)
+        self._room = RoomId(way.room)
+        self._inviter = way.inviter if isinstance(way, Invitation) else way.sender
+        self._make_request = partial(_make_request, nick=nick, identity=identity, vote=vote)
+        self._vote_key = bytes(vote.verify_key)
+        self._request: Request | None = None
+        self.invitation: Invitation | None = None
+        if isinstance(way, Invitation):
+            self.grant(way)
         self._present: dict[bytes, None] = {}
         self._joiners: dict[MemberId, Joiner] = {}
         self._hellos: dict[MemberId, Arrived] = {}
         self._standing = _LOOKING
         self._refusal: NodeError | None = None
         self._scope = trio.CancelScope()
+
+    def grant(self, invitation: Invitation) -> None:
+        """What to ask with from now on; UsageError if it cannot be used."""
+        self._request = self._make_request(invitation)
+        self.invitation = invitation
+
+    def give_up(self, error: NodeError) -> None:
+        """End, for there is no way in any more."""
+        self._refusal = error
+        self._scope.cancel()
 
     def wanted(self) -> set[bytes]:
         """Whom to reach: the inviter, and whoever says in a lobby that it is there to be asked."""
@@ -94,7 +111,7 @@ class Newcomer:
         return sender in self._known()
 
     def _known(self) -> set[bytes]:
-        return {self._invitation.inviter, *self._present}
+        return {self._inviter, *self._present}
 
     def on_presence(self, member: bytes) -> None:
         """Somebody may be asked, whoever it is: what it says has to follow from the room's fingerprint."""
@@ -142,11 +159,15 @@ class Newcomer:
         match item:
             case LinkUp(peer=peer):
                 self._joiners[peer] = Joiner(
-                    room=self._room, identity=self._me, anchor=self._anchor, verify=ed25519_verify
+                    room=self._room,
+                    identity=self._me,
+                    anchor=None if self.invitation is None else _anchor_of(self.invitation),
+                    verify=ed25519_verify,
                 )
                 self._bus.publish(self._words_event(peer))
                 self._send(peer, self._joiners[peer].start())
-                self._send(peer, pack([JoinRequest(self._request)]))
+                if self._request is not None:
+                    self._send(peer, pack([JoinRequest(self._request)]))
                 self._stand(_WAITING)
             case LinkDown(peer=peer):
                 self._joiners.pop(peer, None)
@@ -187,10 +208,9 @@ class Newcomer:
 
     def _on_refusal(self, peer: MemberId, reason: str, *, knows_room: bool) -> None:
         """Final if it comes from whom we were sent to, or from somebody in the room; else just noise."""
-        if peer == self._invitation.inviter or knows_room:
+        if peer == self._inviter or knows_room:
             message = f"The room refused the request: {reason}."
-            self._refusal = NodeError(message, _HINT, exit_code=Exit.NO)
-            self._scope.cancel()
+            self.give_up(NodeError(message, _HINT, exit_code=Exit.NO))
             return
         self._tell(f"{peer.hex()[:8]} refuses: {reason}.")
         self._present.pop(peer, None)
@@ -199,7 +219,7 @@ class Newcomer:
     def _check(self, admitted: Admitted) -> Admitted:
         committee = admitted.epochs[-1].final.next_committee
         place = committee.place(self._me) if committee is not None else None
-        if committee is None or place is None or committee.members[place].vote_key != self._request.vote_key:
+        if committee is None or place is None or committee.members[place].vote_key != self._vote_key:
             raise NodeError(
                 "This identity is a member of the room already, with a vote key that is not here.",
                 "Use the home it was admitted from, or another --home with a new identity.",

@@ -25,11 +25,12 @@ from node.config import Home, RoomConfig
 from node.connect import rendezvous
 from node.control import serve_control
 from node.create import check_name, checked_carriers, create_room, read_invitation
-from node.errors import NotAMember, Unreachable, UsageError
+from node.errors import ConnectFailed, NotAMember, Unreachable, UsageError
 from node.events import (
     AdmittedEvent,
     AnyEvent,
     InviteEvent,
+    NoticeEvent,
     RemovalEvent,
     RoomEvent,
     StatusEvent,
@@ -37,11 +38,15 @@ from node.events import (
 from node.failure import one_error
 from node.joining import Newcomer
 from node.lock import room_lock
-from node.mesh import Line, Mesh
+from node.mesh import MAX_GUESTS, Line, Mesh
 from node.opening import GONE, Belongings, begin_store, find_belongings, renew_vote_key, settings_from
+from node.pairing import Pairing
+from node.password import keep_password, kept_password
+from node.reception import AskPassword, Guest, Host, Reception, nobody_to_ask
 from node.seat import Seat
 from node.succession import predecessor
 from node.webrtc import Rtc, open_rtc
+from signaling.description import Identity, Offer, RoomId
 from signaling.invitation import Invitation
 from signaling.refusal import Reason
 
@@ -54,28 +59,31 @@ logger = logging.getLogger(__name__)
 
 _INBOX: Final = 64  # inputs; a link that brings more waits
 _FAREWELL: Final = 2.0  # seconds to hand peers what is queued for them
+_BY_HAND: Final = ("paste",)  # the carrier of who comes with an offer and names none
 _LAST_CALL: Final = 10.0  # seconds a former member gives those who may not know that it is one
 
 
 @asynccontextmanager
 async def open_node(
     home: Home,
-    target: RoomConfig | Invitation,
+    target: RoomConfig | Invitation | Offer,
     *,
     nick: str = "",
     via: Sequence[str] = (),
+    password: AskPassword = nobody_to_ask,
     loopback_only: bool = False,
 ) -> AsyncIterator["Node"]:
     """Run a node while the block lasts: of a room that is here, or as a newcomer with an invitation.
 
     A newcomer's node is yielded at once: `wait_admitted()` says when it is a member, and it goes on as one
     over the same links. An invitation to a room that is here already opens that room. `nick` is for
-    newcomers; `via` (carrier specs) replaces what the room remembers, or the invitation's hints.
+    newcomers; `via` (carrier specs) replaces what the room remembers, or the invitation's hints; `password`
+    is called when a newcomer is asked for the room's.
 
     Raises RoomLocked when another process has the room open, Mismatch for another's store, NodeError for what
     else stands in the way. When the node fails later, the block is cancelled and the error raised from here.
     """
-    node = Node(home, target, nick=nick, via=via, loopback_only=loopback_only)
+    node = Node(home, target, nick=nick, via=via, password=password, loopback_only=loopback_only)
     with one_error():
         async with trio.open_nursery() as nursery:
             await nursery.start(node._serve)
@@ -91,24 +99,26 @@ class Node:
     def __init__(
         self,
         home: Home,
-        target: RoomConfig | Invitation,
+        target: RoomConfig | Invitation | Offer,
         *,
         nick: str,
         via: Sequence[str],
+        password: AskPassword = nobody_to_ask,
         loopback_only: bool,
     ) -> None:
         self.faults: Counter[str] = Counter()
         """What peers, carriers and packets did wrong, counted."""
         self._home = home
-        self._invitation = target if isinstance(target, Invitation) else None
+        self._way = None if isinstance(target, RoomConfig) else target
         self._config = target if isinstance(target, RoomConfig) else home.find(target.room.hex())
-        self._fingerprint = target.room.hex() if isinstance(target, Invitation) else target.fingerprint
+        self._fingerprint = target.fingerprint if isinstance(target, RoomConfig) else target.room.hex()
         self._loopback_only = loopback_only
         self._nick = nick
         self._via = checked_carriers(via)
         if self._config is None:
             check_name(nick, what="A nick", limit=MAX_NICK)
-            hints = self._invitation.carriers if self._invitation is not None else ()
+            assert self._way is not None
+            hints = self._way.carriers if isinstance(self._way, Invitation) else _BY_HAND
             self._via = self._via or checked_carriers(hints)
         elif self._via and self._via != self._config.via:
             self._config = msgspec.structs.replace(self._config, via=self._via)
@@ -130,6 +140,15 @@ class Node:
         self._out = trio.Event()  # a member no more
         self._links_changed = trio.lowlevel.ParkingLot()
         self._carriage: Carriage | None = None
+        self._pairing = Pairing(
+            room=RoomId(bytes.fromhex(self._fingerprint)),
+            bus=self._bus,
+            welcome=self._welcome,
+            is_member=lambda peer: self._admits(peer, None, b"") is True,
+            faults=self.faults,
+        )
+        self._secret: bytes | None = None  # the room's password, stretched, if it has one
+        self._reception = self._make_reception(password)
 
     # NodeApi
 
@@ -166,24 +185,36 @@ class Node:
         return self._seated().leave()
 
     async def invite(self) -> InviteEvent:
-        return await self._seated().invite(self._via)
+        self._seated()
+        if self._pairing.by_offer:
+            return await self._pairing.invite()
+        if self._pairing.shows_offers:
+            await self._pairing.invite()  # told of as a token, besides
+        invitation = await self._invitation()
+        return InviteEvent(token=invitation.to_token(), expires=invitation.expires * 1000)
+
+    async def _invitation(self) -> Invitation:
+        bare = (
+            {carrier.spec for carrier in self._carriage.carriers if carrier.bare} if self._carriage else set()
+        )
+        return await self._seated().invite([spec for spec in self._via if spec not in bare])
 
     async def carry(self, text: str) -> str:
-        raise UsageError(
-            "This room has no carrier whose tokens people carry.", "Reopen it with --via paste or --via qr."
-        )
+        return self._pairing.carry(text)
 
     @asynccontextmanager
     async def events(
         self, *, since: int | None = None, watching: bool = True
     ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
         if self._seat is not None:
-            async with self._seat.events(since=since, watching=watching) as events:
+            more = self._pairing.events()
+            async with self._seat.events(since=since, watching=watching, more=more) as events:
                 yield events
             return
         # A newcomer's subscriber gets all of the history as it arrives, after the `room` event.
         with self._bus.subscribe(watching=watching) as subscription:
-            for event in self._newcomer.events() if self._newcomer is not None else ():
+            newcomer = self._newcomer.events() if self._newcomer is not None else []
+            for event in (*newcomer, *self._pairing.events()):
                 subscription.put(event)
             yield subscription
 
@@ -224,13 +255,62 @@ class Node:
             return self._seat.admits(sender, shown, offer_hash)
         return self._newcomer is not None and self._newcomer.admits(sender)
 
-    def _introduce(self, offer_hash: bytes) -> Introduction:
-        assert self._invitation is not None
-        return introduction(self._invitation, offer_hash)
+    def _welcome(self, sender: bytes, invites: bool) -> bool:
+        """Whether an answer of theirs to an offer to whoever holds it is taken."""
+        if self._stop.is_set() or self._seat is None:
+            return False
+        return self._seat.is_member(MemberId(sender)) or (invites and self._mesh.guests() < MAX_GUESTS)
+
+    def _introduce(self, offer_hash: bytes) -> Introduction | None:
+        invitation = self._newcomer.invitation if self._newcomer is not None else None
+        return None if invitation is None else introduction(invitation, offer_hash)
+
+    def _granted(self, invitation: Invitation) -> None:
+        """A member that we reached hands us an invitation."""
+        assert self._newcomer is not None
+        try:
+            self._newcomer.grant(invitation)
+        except UsageError as error:
+            raise ConnectFailed(error.message, error.hint) from None
+
+    def _on_failed(self, peer: bytes | None, offer: Offer, error: ConnectFailed) -> None:
+        """No link came of an offer to whoever holds it."""
+        if self._seat is not None or self._newcomer is None or not self._pairing.by_offer:
+            self._pairing.on_failed(peer, offer, error)
+        else:
+            hint = "Ask for a new token, and join with that."
+            self._newcomer.give_up(Unreachable(f"No member was reached: {error.message}", hint))
 
     def _on_presence(self, member: bytes) -> None:
         if self._seat is None and self._newcomer is not None:
             self._newcomer.on_presence(member)
+
+    def _make_reception(self, password: AskPassword) -> Reception:
+        def tell(message: str) -> None:
+            self._bus.publish(NoticeEvent(message=message))
+
+        async def keep(secret: bytes) -> None:
+            await trio.to_thread.run_sync(keep_password, self._home, self._fingerprint, secret)
+            self._secret = secret
+
+        host = Host(
+            password=lambda: self._secret,
+            is_member=lambda peer: self._is_member(MemberId(peer)),
+            may_come_in=lambda peer: self._seated().knows(MemberId(peer)),
+            may_have_invitation=lambda _peer, offer: offer.invites or self._secret is not None,
+            invitation=self._invitation,
+            tell=tell,
+            faults=self.faults,
+        )
+        guest = Guest(
+            ask=password,
+            has_invitation=lambda: self._newcomer is not None and self._newcomer.invitation is not None,
+            granted=self._granted,
+            keep=keep,
+            tell=tell,
+            faults=self.faults,
+        )
+        return Reception(is_guest=lambda: self._seat is None, host=host, guest=guest)
 
     def _on_refused(self, member: bytes, reason: Reason) -> None:
         if self._seat is None and self._newcomer is not None:
@@ -250,16 +330,17 @@ class Node:
                     await self._sit_down(mine.store, identity, vote, restarted=not mine.fresh, lost=mine.lost)
                 self._carriage = carriage = Carriage(self._via, bus=self._bus, faults=self.faults)
                 stack.push_async_callback(carriage.aclose)
+                self._pairing.start(carriage.carriers, me=Identity(bytes(identity.verify_key)))
                 rtc = await stack.enter_async_context(
                     open_rtc(loopback_only=self._loopback_only, faults=self.faults)
                 )
                 links: tuple[trio.MemorySendChannel[Line], trio.MemoryReceiveChannel[Line]]
                 links = trio.open_memory_channel(0)
                 if self._seat is None:
-                    assert self._invitation is not None
+                    assert self._way is not None
                     self._nick = self._nick or (self._config.nick if self._config is not None else "")
                     self._newcomer = Newcomer(
-                        invitation=self._invitation,
+                        way=self._way,
                         nick=self._nick,
                         identity=identity,
                         vote=vote,
@@ -275,6 +356,8 @@ class Node:
                     nursery.start_soon(self._meet, rtc, carriage, identity, links[0])
                     nursery.start_soon(self._show, carriage, identity)
                     nursery.start_soon(self._go)
+                    if self._newcomer is not None:
+                        nursery.start_soon(self._reception.guest.run)
                     if mine.removed:
                         self._seat_for_good().go(left=False, why=GONE)
                     scope.shield = True
@@ -339,18 +422,27 @@ class Node:
             wanted=self._wanted,
             admits=self._admits,
             links=links,
+            open_offers=self._pairing.offers,
+            first=self._way if isinstance(self._way, Offer) else None,
             introduce=self._introduce if self._newcomer is not None else None,
             on_presence=self._on_presence,
             on_refused=self._on_refused,
+            on_failed=self._on_failed,
             on_carrier=carriage.on_carrier,
             host=lambda: self._seat is not None,
+            reception=self._reception,
             faults=self.faults,
         )
 
     async def _show(self, carriage: Carriage, identity: SigningKey) -> None:
         config = await self.wait_admitted()
         seat = self._seat_for_good()
-        await carriage.show(bytes(identity.verify_key), config, up=lambda: seat.status().up)
+        await carriage.show(
+            bytes(identity.verify_key),
+            config,
+            protected=self._secret is not None,
+            up=lambda: seat.status().up,
+        )
 
     # keys and store
 
@@ -361,9 +453,10 @@ class Node:
                 self._home,
                 self._fingerprint,
                 config=self._config,
-                invited=self._invitation is not None,
+                invited=self._way is not None,
             )
         )
+        self._secret = await trio.to_thread.run_sync(kept_password, self._home, self._fingerprint)
         if found.store is not None and self._config is None:
             self._config = settings_from(found.store.genesis, nick=self._nick, via=self._via)
         return found

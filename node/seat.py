@@ -45,7 +45,6 @@ from node.events import (
     AsksEvent,
     ErrorEvent,
     FinalEvent,
-    InviteEvent,
     NoticeEvent,
     PeerEvent,
     RemovalEvent,
@@ -62,7 +61,7 @@ from node.shelf import Shelf
 from node.standing import Standing
 from node.succession import Predecessor
 from node.teller import Teller
-from signaling.invitation import Anchor
+from signaling.invitation import Anchor, Invitation
 from signaling.refusal import Reason
 
 if TYPE_CHECKING:
@@ -404,7 +403,8 @@ class Seat:
     def leave(self) -> RemovalEvent:
         return self._removals.leave()
 
-    async def invite(self, carriers: tuple[str, ...]) -> InviteEvent:
+    async def invite(self, carriers: Sequence[str]) -> Invitation:
+        """For one newcomer; `carriers`: where it may find us."""
         final = await self._shelf.latest_final(self.tip.epoch)
         anchor = None
         if final is not None:
@@ -412,8 +412,10 @@ class Seat:
         return self._admission.invite(carriers=carriers, anchor=anchor)
 
     @asynccontextmanager
-    async def events(self, *, since: int | None, watching: bool) -> AsyncIterator[AsyncIterator[AnyEvent]]:
-        """As NodeApi.events."""
+    async def events(
+        self, *, since: int | None, watching: bool, more: Sequence[AnyEvent] = ()
+    ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
+        """As NodeApi.events; `more` comes with what a subscriber is told first."""
         with self._bus.subscribe(watching=watching) as subscription:
             first: list[AnyEvent] = [self.room()]
             # Some of these were noted before anybody could listen.
@@ -421,7 +423,7 @@ class Seat:
             first += self._acquaintances.told
             first += [each for asks in self._admission.events() for each in self._with_surprise(asks)]
             first += self._removals.events()
-            first += self._said.events()
+            first += [*self._said.events(), *more]
             self.update_watch()
             stream = self._teller.stream(first, since=since, live=subscription)
             try:

@@ -38,7 +38,7 @@ class HandCarrier:
         token = parcel_token(parcel)
         _remember(self._ours, parcel.key)
         if (parcel.kind, parcel.key) not in self._shown:
-            self._shown[parcel.kind, parcel.key] = Shown(parcel.kind, token)
+            self._shown[parcel.kind, parcel.key] = Shown(parcel.kind, token, parcel.expires)
             self._changed()
 
     async def withdraw(self, kind: ParcelKind, key: bytes) -> None:

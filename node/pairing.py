@@ -1,0 +1,117 @@
+"""Tokens of one node: offers to whoever holds them, what people carry for it, and how that went."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from node.bus import Bus
+from node.errors import ConnectFailed, UsageError
+from node.events import InviteEvent, NoticeEvent, TokenEvent
+from node.open_offers import OpenOffers, Welcome
+from signaling.carrier import Carrier, Hands
+from signaling.description import Identity, Offer, RoomId, Session, decode_offer, encode
+from signaling.errors import Replayed, SignalError
+from signaling.token import Kind, find_token, from_token, to_token
+
+_MAX_ANSWERED: Final = 256
+_NO_HANDS: Final = UsageError(
+    "This room has no carrier whose tokens people carry.", "Reopen it with --via paste or --via qr."
+)
+
+
+class Pairing:
+    """`welcome`: who may answer an offer. `is_member`: whose offers may be answered."""
+
+    def __init__(
+        self,
+        *,
+        room: RoomId,
+        bus: Bus,
+        welcome: Welcome,
+        is_member: Callable[[bytes], bool],
+        faults: Counter[str],
+    ) -> None:
+        self.offers = OpenOffers(welcome=welcome, faults=faults)
+        self._room = room
+        self._bus = bus
+        self._is_member = is_member
+        self._me: Identity | None = None
+        self._carriers: Sequence[Carrier] = ()
+        self._hands: list[Hands] = []
+        self._told: dict[str, TokenEvent] = {}
+        self._answered: dict[Session, None] = {}
+
+    def start(self, carriers: Sequence[Carrier], *, me: Identity) -> None:
+        """From now on what there is to be carried is told on the bus."""
+        self._me = me
+        self._carriers = carriers
+        self._hands = [carrier for carrier in carriers if isinstance(carrier, Hands)]
+        for hands in self._hands:
+            hands.on_shown(self._tell)
+
+    @property
+    def by_offer(self) -> bool:
+        """Whether an invitation has to be an offer as well, for there is nowhere to meet."""
+        return bool(self._carriers) and all(carrier.bare for carrier in self._carriers)
+
+    @property
+    def shows_offers(self) -> bool:
+        """Whether an invitation may be an offer as well."""
+        return any(carrier.bare for carrier in self._carriers)
+
+    def events(self) -> list[TokenEvent]:
+        """What is to be carried now, for a subscriber that comes later."""
+        return list(self._told.values())
+
+    async def invite(self) -> InviteEvent:
+        """An offer that lets one newcomer in; ConnectFailed without any address."""
+        wish = await self.offers.open(invites=True)
+        assert wish.offer is not None
+        return InviteEvent(token=to_token(Kind.OFFER, encode(wish.offer)), expires=wish.offer.expires * 1000)
+
+    def carry(self, text: str) -> str:
+        """As NodeApi.carry."""
+        if not self._hands:
+            raise _NO_HANDS
+        try:
+            kind, payload = from_token(find_token(text))
+            match kind:
+                case Kind.INVITATION:
+                    raise UsageError("This is an invitation.", "Join with it: pigeon join, then the token.")
+                case Kind.OFFER:
+                    self._check_offer(payload)
+                case Kind.ANSWER:
+                    self.offers.find(payload)
+            self._hands[0].accept(text)
+        except SignalError as error:
+            raise UsageError(error.message, error.hint) from error
+        return kind.name.lower()
+
+    def _check_offer(self, payload: bytes) -> None:
+        offer = decode_offer(payload, room=self._room, me=None, now=int(time.time()))
+        if offer.sender == self._me:
+            raise UsageError("This is your own token.", "Give it to the one you want to reach.")
+        if not self._is_member(offer.sender):
+            raise UsageError("This is from somebody who is not of this room.", "Ask a member for a token.")
+        if offer.session in self._answered:
+            raise Replayed
+        self._answered[offer.session] = None
+        if len(self._answered) > _MAX_ANSWERED:
+            del self._answered[next(iter(self._answered))]
+
+    def on_failed(self, peer: bytes | None, offer: Offer, error: ConnectFailed) -> None:
+        """No link came of an offer; people hear of those they had to do with."""
+        if peer is not None or offer.invites:
+            self._bus.publish(NoticeEvent(message=f"{error.message} {error.hint}"))
+
+    def _tell(self) -> None:
+        """Publish what is new; what is gone is forgotten."""
+        shown = {each.token: each for hands in self._hands for each in hands.shown()}
+        for token, each in shown.items():
+            if token not in self._told:
+                event = TokenEvent(kind=each.kind.value, token=token, expires=each.expires * 1000)
+                self._told[token] = event
+                self._bus.publish(event)
+        for token in [token for token in self._told if token not in shown]:
+            del self._told[token]
