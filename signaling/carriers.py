@@ -6,10 +6,12 @@ from typing import Final
 from signaling.carrier import Carrier, CarrierContext
 from signaling.directory import DirectoryCarrier
 from signaling.errors import CarrierError
+from signaling.log import LogCarrier
 from signaling.paste import PasteCarrier
 
 _CARRIERS: Final[dict[str, Callable[[str, CarrierContext], Carrier]]] = {
     "dir": DirectoryCarrier,
+    "log": LogCarrier,
     "paste": PasteCarrier,
 }
 

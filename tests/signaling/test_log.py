@@ -1,4 +1,4 @@
-"""One log a writer: what is read of it while a sync tool, a crash or a stranger has its way with the files."""
+"""One log a writer: what is read of it while sync tools, crashes and strangers deal with its files."""
 
 import logging
 import os
