@@ -4,9 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -83,29 +81,27 @@ def drawn_as_pictures(via: Sequence[str]) -> bool:
 
 def draw_png(token: str) -> bytes:
     """A PNG of its QR code."""
-    png: bytes = import_module("signaling.pictures").draw_png(token)
-    return png
+    from signaling import pictures
+
+    return pictures.draw_png(token)
 
 
 def draw_text(token: str, *, color: bool) -> str:
-    """Its QR code in half blocks, for a terminal; without colours where it takes none."""
-    text: str = import_module("signaling.pictures").draw_text(token, color=color)
-    return text
+    """Its QR code in half blocks, for a terminal; without colours only where it takes none."""
+    from signaling import pictures
+
+    return pictures.draw_text(token, color=color)
 
 
 def read_picture(path: Path) -> list[Token]:
     """Every token in the QR codes of a picture file, each once; NodeError for one that cannot be read.
 
-    For a thread: a large photo takes a while.
+    Blocks for about a second at most.
     """
-    pictures = import_module("signaling.pictures")
+    from signaling.pictures import MAX_FILE, read_codes
+
     try:
-        found = {}
-        for code in pictures.read_codes(_read_file(path, limit=pictures.MAX_FILE)):
-            with suppress(SignalError):  # somebody else's code
-                token = token_of(find_token(code))
-                found[token.text] = token
-        return list(found.values())
+        return [token_of(code) for code in read_codes(_read_file(path, limit=MAX_FILE))]
     except SignalError as error:
         raise NodeError(f"{path.name}: {error.message}", error.hint, exit_code=Exit.COULD_NOT_CHECK) from None
 
