@@ -168,14 +168,24 @@ class Hatch:
         return child
 
     def until(
-        self, so: Callable[[], bool], *, within: float = PATIENCE, what: str, on: Child | None = None
+        self,
+        so: Callable[[], bool],
+        *,
+        within: float = PATIENCE,
+        what: str,
+        on: Child | None = None,
+        ask: Callable[[], str] = str,
     ) -> None:
-        """Listen until it is so; CrashFailed if that takes longer than `within` seconds."""
+        """Listen until it is so; CrashFailed if that takes longer than `within` seconds.
+
+        `ask`: what else to find out for that error, while all still run.
+        """
         deadline = time.monotonic() + within
         while not so():
             left = deadline - time.monotonic()
             if left <= 0:
-                said = "" if on is None else f"\n{[*on.events[-8:]]}\n{self._where_it_hangs(on)}"
+                said = ask()
+                said += "" if on is None else f"\n{[*on.events[-8:]]}\n{self._where_it_hangs(on)}"
                 raise CrashFailed(f"not within {within:g} s: {what}{said}")
             more = [child.pump() for child in self._running.values()]
             for key, _ in self._selector.select(min(left, _LOOK_AGAIN) if any(more) else left):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from node.errors import Exit
 from tests.crash.deadly import PHASES, Death, Phase
-from tests.crash.hatch import Child, CrashFailed, Event, Hatch
+from tests.crash.hatch import PATIENCE, Child, CrashFailed, Event, Hatch
 from tests.crash.promises import Home, Tally, one_order
 
 _NICKS = ("ann", "bob", "cal", "dee", "eve")
@@ -17,6 +17,7 @@ _WRITES_OF_A_LIFE = 14
 _WRITES_OF_A_JOIN = 44
 """Steps with files from the first one of a home until its room is open."""
 _WRITES_OF_AN_ADMISSION = 16
+_LAST_HEARD = 12
 
 
 def stories(hatch: Hatch, directory: Path, seed: int) -> Iterator[Tally]:
@@ -35,8 +36,9 @@ def stories(hatch: Hatch, directory: Path, seed: int) -> Iterator[Tally]:
 class Room:
     """Some homes and the processes that run in them."""
 
-    def __init__(self, hatch: Hatch, directory: Path, name: str) -> None:
+    def __init__(self, hatch: Hatch, directory: Path, name: str, *, patience: float = PATIENCE) -> None:
         self._hatch = hatch
+        self.patience = patience
         self._directory = directory
         self._name = name
         self.homes: dict[str, Home] = {}
@@ -76,9 +78,7 @@ class Room:
         def found() -> list[Event]:
             return [event for event in child.events[since:] if event["event"] == kind and where(event)]
 
-        self._hatch.until(
-            lambda: bool(found()) or child.code is not None, what=f"{child.name} hears of {kind}", on=child
-        )
+        self._wait(lambda: bool(found()) or child.code is not None, f"{child.name} hears of {kind}", child)
         if not found():
             raise CrashFailed(f"{child.name} ended with {child.code}\n{child.complaints()}")
         return found()[0]
@@ -94,10 +94,23 @@ class Room:
     def died(self, nick: str, *, or_else: Callable[[], bool]) -> bool:
         """Wait until this one was killed or that came true; whether it was killed."""
         child = self.running[nick]
-        self._hatch.until(
-            lambda: child.code is not None or or_else(), what=f"{child.name} dies or gets on", on=child
-        )
+        self._wait(lambda: child.code is not None or or_else(), f"{child.name} dies or gets on", child)
         return child.code is not None
+
+    def _wait(self, so: Callable[[], bool], what: str, child: Child) -> None:
+        self._hatch.until(so, within=self.patience, what=what, on=child, ask=self._how_it_stands)
+
+    def _how_it_stands(self) -> str:
+        """What each process heard last, and what it says of itself: who waits seldom is who is to blame."""
+        told = []
+        for nick, child in list(self.running.items()):
+            home = self.homes[nick]
+            told.append(f"\n{child.name}, {'up' if child.code is None else f'ended with {child.code}'}")
+            told += [f"    {dict(event)}" for event in child.events[-_LAST_HEARD:]]
+            for verb in (("status", "--why"), ("who",)):
+                answer = self._hatch.run(home.name, *verb, *home.at)
+                told += [f"  {verb[0]}: {line.decode()}" for line in answer.lines] or [answer.complaints()]
+        return "\n".join(told)
 
     def end(self, nick: str) -> None:
         child = self.running.pop(nick)
