@@ -246,8 +246,8 @@ class Desk:
         for member, key in list(self._proposed.items()):
             if keys.get(member) != key:
                 del self._proposed[member]
-            elif Remove(member) not in (*self._to_move, *(motion for motion, _ in self.motions.values())):
-                self._to_move.append(Remove(member))
+            elif self._motion_like(Remove(member))[0] is None:
+                self._move(Remove(member))
 
     def recall(self, ballot: Ballot, said: Iterable[Control]) -> None:
         """After a restart: the motions that were ordered in this epoch, and who was for them.

@@ -12,6 +12,21 @@ SCHEDULES = "simulation/test_mutant_schedules_joins.py::"
 
 MUTANTS = (
     Mutant(
+        "motion-moved-again",
+        "What stands in a slot of ours is not moved again before it is delivered.",
+        (
+            Edit(
+                "chain/desk.py",
+                "if not any(_same_end(motion, other) for other in (*self._to_move, *self._moved)):",
+                "if not any(_same_end(motion, other) for other in self._to_move):",
+            ),
+        ),
+        (
+            "simulation/test_motions_once.py::"
+            "test_whoever_is_caught_again_and_again_is_moved_out_once_and_room_is_left_for_a_newcomer",
+        ),
+    ),
+    Mutant(
         "approval-counted-twice",
         "A member counts once for a motion, however often it approves.",
         (
