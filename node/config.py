@@ -53,6 +53,8 @@ class RoomConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """This node approves nobody beyond so many members."""
     created: int = 0
     version: int = 1
+    listed: bool = False
+    """Whether our profile in other rooms' lobbies shows this room, and where it is met."""
 
     @property
     def room_id(self) -> bytes:
@@ -159,7 +161,8 @@ class Home:
         """Write the settings of a room, whole or not at all."""
         directory = self.config / "rooms" / _checked(room.fingerprint)
         make_private_directory(directory)
-        file = {**msgspec.to_builtins(room), "sum": _sum_of(room)}
+        fields = msgspec.to_builtins(room)
+        file = {**fields, "sum": _sum_of(fields)}
         content = msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"
         write_whole(directory / SETTINGS_FILE, content)
 
@@ -194,7 +197,7 @@ def _read_settings(path: Path) -> RoomConfig:
             f"The settings of a room cannot be read: {path}: {error}.",
             "Mend or remove that file; the room's record is stored elsewhere and stays.",
         ) from error
-    if written not in (None, _sum_of(room)):
+    if written not in (None, _sum_of(fields)):
         raise NodeError(
             f"The settings of a room are damaged: {path} does not match its checksum.",
             'Mend that file and remove its line "sum"; the room\'s record is stored elsewhere and stays.',
@@ -204,9 +207,12 @@ def _read_settings(path: Path) -> RoomConfig:
     return room
 
 
-def _sum_of(room: RoomConfig) -> str:
-    """So that a flipped bit is seen. Who edits the file by hand removes the line."""
-    return hashlib.sha256(msgspec.json.encode(room)).hexdigest()[:16]
+def _sum_of(fields: dict[str, Any]) -> str:
+    """So that a flipped bit is seen, over what is in the file, whatever version wrote it.
+
+    Who edits the file by hand removes the line.
+    """
+    return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()[:16]
 
 
 def _checked(fingerprint: str) -> str:

@@ -1,5 +1,6 @@
 """Homes: what lies where, which room is meant, and what cannot be trusted."""
 
+import hashlib
 import json
 import os
 import stat
@@ -114,6 +115,18 @@ def test_settings_edited_by_hand_count_once_their_checksum_is_removed(tmp_path: 
     del fields["sum"]
     path.write_text(json.dumps(fields))
     assert home.find(ONE) == msgspec.structs.replace(room, nick="zoe")
+
+
+def test_settings_written_before_a_field_was_thought_of_are_whole(tmp_path: Path) -> None:
+    home, room = Home.at(tmp_path), settings("r", ONE)
+    home.save(room)
+    path = tmp_path / "rooms" / ONE / "room.json"
+    fields = json.loads(path.read_bytes())
+    del fields["listed"], fields["sum"]
+    compact = json.dumps(fields, separators=(",", ":")).encode()
+    fields["sum"] = hashlib.sha256(compact).hexdigest()[:16]
+    path.write_text(json.dumps(fields))
+    assert home.find(ONE) == room
 
 
 def test_settings_in_another_rooms_directory_are_a_mismatch(tmp_path: Path) -> None:
