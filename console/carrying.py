@@ -5,19 +5,26 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from console.out import Out
+from node.tokens import invites
 
 if TYPE_CHECKING:  # it is needed only where tokens are drawn
     from console.pictures import QrFile
 
 _REMEMBERED: Final = 16  # tokens; one can be told of twice
 
+_RECONNECT: Final = "offer to a member"
 _WHAT: Final = {
-    "invitation": "Invitation, good for one person",
-    "offer": "Offer, good for one person",
-    "answer": "Answer",
+    "invitation": "Invitation, good for one person and",
+    "offer": "Offer, good for one person and",
+    _RECONNECT: "Offer to a member who is away, good for",
+    "answer": "Answer, good for",
 }
 _DO: Final = {
     "invitation": (),
+    _RECONNECT: (
+        "It reconnects you: they paste it into their chat of this room (or type: pigeon carry TOKEN).",
+        "One such line, of either of you, is enough.",
+    ),
     "offer": (
         "Give it to the one you invite by a way that nobody else reads. They type:",
         "  pigeon join TOKEN --as NICK",
@@ -49,10 +56,11 @@ class Carrying:
         self._shown.append(token)
         if self._qr_file is not None:
             await self._qr_file.write(token)
-        await self._out.note(f"{_WHAT[kind]}, for {_left(expires)}:")
+        what = _RECONNECT if kind == "offer" and not invites(token) else kind
+        await self._out.note(f"{_WHAT[what]} {_left(expires)}:")
         await self._show_code(token)
         await self._out.data(f"{token}\n".encode())
-        for line in _DO[kind]:
+        for line in _DO[what]:
             await self._out.note(line)
         if self._qr_file is not None:
             await self._out.note(f"The same as a picture: {self._qr_file.path}")

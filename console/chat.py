@@ -44,6 +44,8 @@ class Chat:
         self._pending: set[str] = set()  # shown as such, and not final
         self._left = self._removed = False  # from the room, of our own will or not
         self._next = 0  # index of the first final message that was not shown
+        self._links = 0  # that came up
+        self._nursery: trio.Nursery | None = None
         self.heard_words = False
         """Whether a newcomer reached a member."""
 
@@ -63,12 +65,13 @@ class Chat:
     async def show_invitation(self) -> None:
         await self._screen.event(await self._node.invite())
 
-    async def show(self, events: AsyncIterator[AnyEvent], *, since: int, talk: trio.CancelScope) -> None:
+    async def show(self, events: AsyncIterator[AnyEvent], *, since: int, nursery: trio.Nursery) -> None:
         """Show events, which begin at index `since`, until the node stops, which raises Unreachable.
 
-        When we left the room, `talk` is cancelled; NotAMember when we were removed from it.
+        When we left the room, the nursery is cancelled; NotAMember when we were removed from it.
         A stream that was cut off, because nobody read what we wrote, is asked for again from where it ended.
         """
+        self._nursery = nursery  # of the conversation: answers wait in it a little
         self._next = since
         cut_off = await self._show_until_cut_off(events)
         while cut_off:
@@ -76,7 +79,7 @@ class Chat:
             async with self._node.events(since=self._next, watching=self._watching) as again:
                 cut_off = await self._show_until_cut_off(again)
         if self._left:
-            talk.cancel()
+            nursery.cancel_scope.cancel()
             return
         if self._removed:
             raise NotAMember(self._room.room if self._room is not None else "")
@@ -104,6 +107,9 @@ class Chat:
                 await self._show_room(event)
             case PendingEvent() if event.id in self._pending:
                 pass  # the beginning of a stream repeats it
+            case TokenEvent(kind="answer") if self._screen.answers_after:
+                assert self._nursery is not None
+                self._nursery.start_soon(self._show_answer, event, self._links)
             case TokenEvent() | InviteEvent():
                 await self._show_token(event)
             case _:
@@ -119,6 +125,9 @@ class Chat:
                     self._settling.on_final(event.id)
             case WordsEvent():
                 self.heard_words = True
+                self._links += 1
+            case PeerEvent(state="up"):
+                self._links += 1
             case RemovedEvent() if self._room is not None and event.member == self._room.me:
                 self._left, self._removed = event.left, not event.left
             case _:
@@ -126,6 +135,12 @@ class Chat:
         is_over = self._left or self._removed
         if self._room is not None and isinstance(event, _CHANGES_WHO_IS_UP) and not is_over:
             await self._screen.standing(await self._node.status())
+
+    async def _show_answer(self, answer: TokenEvent, links: int) -> None:
+        """Unless somebody was reached meanwhile, since there were so many links."""
+        await trio.sleep(self._screen.answers_after)
+        if links == self._links:
+            await self._show_token(answer)
 
     async def _show_token(self, event: AnyEvent) -> None:
         try:
@@ -162,7 +177,7 @@ async def converse(
             await chat.show_invitation()
         if greeting:
             await screen.notice(greeting)
-        nursery.start_soon(partial(chat.show, events, since=begins, talk=nursery.cancel_scope))
+        nursery.start_soon(partial(chat.show, events, since=begins, nursery=nursery))
         if lines is None:
             return
         await chat.talk().run(lines, timeout=timeout)

@@ -52,6 +52,8 @@ class IdEvent(Event, frozen=True, tag="id"):
 class JsonScreen:
     """A Screen for programs."""
 
+    answers_after = 0.0
+
     def __init__(self, out: Out, *, qr_file: "QrFile | None" = None) -> None:
         self._out = out
         self._qr_file = qr_file

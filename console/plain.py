@@ -49,6 +49,8 @@ _EXCERPT = 48  # characters of a message that stand beside its state
 class PlainScreen:
     """Lines for people, whether on a terminal or not."""
 
+    answers_after = 5.0
+
     def __init__(self, out: Out, *, color: bool, qr_file: "QrFile | None" = None, draw: bool = False) -> None:
         self._out = out
         self._carrying = Carrying(out, color=color, qr_file=qr_file, draw=draw)

@@ -93,7 +93,7 @@ async def join(
     async with open_node(home, invitation, nick=name, via=via) as node:
         chat = Chat(node, screen, watching=not headless)
         async with node.events(since=0, watching=not headless) as events, trio.open_nursery() as nursery:
-            nursery.start_soon(partial(chat.show, events, since=0, talk=nursery.cancel_scope))
+            nursery.start_soon(partial(chat.show, events, since=0, nursery=nursery))
             talk = chat.talk(admitted=False)
 
             async def listen() -> None:

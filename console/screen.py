@@ -13,6 +13,9 @@ from node.events import ErrorEvent, Event, RoomEvent, StatusEvent
 class Screen(Protocol):
     """Shows what happens; all calls wait until it is written."""
 
+    answers_after: float
+    """Seconds until an answer is worth carrying: mostly a direct link comes up first, and it is not."""
+
     async def know(self, room: RoomEvent) -> None:
         """Which room what follows is about; that itself is not shown."""
 

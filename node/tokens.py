@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Final
 from node.errors import Exit, NodeError, UsageError
 from signaling.carrier import Hands
 from signaling.carriers import carrier_from_spec
+from signaling.description import decode_offer
 from signaling.errors import SignalError, TokenCut
-from signaling.token import PREFIX, find_token, from_token
+from signaling.token import PREFIX, Kind, find_token, from_token
 
 # What nobody writes by chance: our prefix and a first stretch of base32 or, out of a picture, base45.
 _BEGINS: Final = re.compile(rf"(?i:{PREFIX})(?:[A-Z2-7]{{8}}|[a-z2-7]{{24}}|\$[0-9A-Z $%*+\-./:]{{8}})")
@@ -64,6 +66,15 @@ def kind_of(text: str) -> str:
     """Of a token that a node shows; `invitation` where this program does not know it."""
     found = find(text)
     return found.kind if isinstance(found, Token) else "invitation"
+
+
+def invites(offer: str) -> bool:
+    """Whether newcomers come in with it; else it is for who is a member already."""
+    try:
+        _, payload = from_token(offer, expected=Kind.OFFER)
+        return decode_offer(payload, room=None, me=None, now=int(time.time())).invites
+    except SignalError:
+        return True  # over, or of a kind to come: most are shown to invite
 
 
 def carried_by_hand(via: Sequence[str]) -> bool:

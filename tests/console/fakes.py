@@ -107,6 +107,8 @@ class SpokenTo:
 class Noted(Screen):
     """A screen that keeps what it shows, and the names of it."""
 
+    answers_after = 5.0
+
     def __init__(self) -> None:
         self.shown: list[str] = []
         self.events: list[Event] = []

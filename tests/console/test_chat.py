@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from console.chat import converse
 from console.lines import LineReader
 from node.bus import MAX_BEHIND, Bus, FellBehind
 from node.errors import NodeError, NoQuorum, NotAMember, TimedOut, Unreachable
-from node.events import AnyEvent, FinalEvent, PendingEvent, RemovedEvent
+from node.events import AnyEvent, FinalEvent, PeerEvent, PendingEvent, RemovedEvent, TokenEvent
 from tests.console.fakes import ROOM, Noted, SpokenTo, final
 
 
@@ -63,6 +64,38 @@ async def test_what_is_not_final_in_time_ends_with_the_reason(
 async def test_a_node_that_stops_ends_the_conversation() -> None:
     with pytest.RaisesGroup(Unreachable):
         await converse(SpokenTo(stopping=True), Noted(), None, timeout=None)
+
+
+class Answering(SpokenTo):
+    """A node that has an answer to be carried, and reaches somebody after so many seconds."""
+
+    def __init__(self, *, reached_after: float) -> None:
+        super().__init__()
+        self._reached_after = reached_after
+
+    @asynccontextmanager
+    async def events(
+        self, *, since: int | None = None, watching: bool = True
+    ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
+        async def tell() -> AsyncIterator[AnyEvent]:
+            yield ROOM
+            yield TokenEvent(kind="answer", token="pigeon:X", expires=0)
+            await trio.sleep(self._reached_after)
+            yield PeerEvent(member="bb", nick="bob", state="up")
+            await trio.sleep(60)
+
+        yield tell()
+
+
+@pytest.mark.parametrize(("reached_after", "shown"), [(1, []), (20, ["token"])])
+async def test_people_are_asked_to_carry_an_answer_only_where_no_link_comes_up_without(
+    autojump_clock: MockClock, reached_after: float, shown: list[str]
+) -> None:
+    screen = Noted()
+    with pytest.RaisesGroup(Unreachable):  # that is how this node ends
+        await converse(Answering(reached_after=reached_after), screen, None, timeout=None)
+    assert [each for each in screen.shown if each == "token"] == shown
+    assert screen.shown.index("room") == 0
 
 
 class Ending(SpokenTo):
