@@ -16,21 +16,17 @@ from chain.control import MAX_NICK
 from chain.effects import Arrived, Input
 from chain.ids import MemberId
 from node.acquaintance import Acquaintances
-from node.admission import introduction
 from node.api import MemberView
-from node.attempt import Introduction
 from node.bus import Bus
 from node.carriage import Carriage
 from node.config import Home, RoomConfig
-from node.connect import rendezvous
 from node.control import serve_control
 from node.create import check_name, checked_carriers, create_room, read_invitation
-from node.errors import ConnectFailed, NotAMember, Unreachable, UsageError
+from node.errors import NotAMember, Unreachable
 from node.events import (
     AdmittedEvent,
     AnyEvent,
     InviteEvent,
-    NoticeEvent,
     RemovalEvent,
     RoomEvent,
     StatusEvent,
@@ -38,17 +34,16 @@ from node.events import (
 from node.failure import one_error
 from node.joining import Newcomer
 from node.lock import room_lock
-from node.mesh import MAX_GUESTS, Line, Mesh
+from node.mesh import Line, Mesh
 from node.opening import GONE, Belongings, begin_store, find_belongings, renew_vote_key, settings_from
-from node.pairing import Pairing
 from node.password import keep_password, kept_password
-from node.reception import AskPassword, Guest, Host, Reception, nobody_to_ask
+from node.reception import AskPassword, nobody_to_ask
 from node.seat import Seat
 from node.succession import predecessor
-from node.webrtc import Rtc, open_rtc
+from node.threshold import Threshold
+from node.webrtc import open_rtc
 from signaling.description import Identity, Offer, RoomId
 from signaling.invitation import Invitation
-from signaling.refusal import Reason
 
 if TYPE_CHECKING:
     from chain.store import Store
@@ -140,15 +135,18 @@ class Node:
         self._out = trio.Event()  # a member no more
         self._links_changed = trio.lowlevel.ParkingLot()
         self._carriage: Carriage | None = None
-        self._pairing = Pairing(
+        self._threshold = Threshold(
+            seat=lambda: self._seat,
+            newcomer=lambda: self._newcomer,
+            is_leaving=self._stop.is_set,
             room=RoomId(bytes.fromhex(self._fingerprint)),
+            mesh=self._mesh,
             bus=self._bus,
-            welcome=self._welcome,
-            is_member=lambda peer: self._admits(peer, None, b"") is True,
+            invitation=self._invitation,
+            password=password,
+            keep_secret=partial(keep_password, home, self._fingerprint),
             faults=self.faults,
         )
-        self._secret: bytes | None = None  # the room's password, stretched, if it has one
-        self._reception = self._make_reception(password)
 
     # NodeApi
 
@@ -186,35 +184,32 @@ class Node:
 
     async def invite(self) -> InviteEvent:
         self._seated()
-        if self._pairing.by_offer:
-            return await self._pairing.invite()
-        if self._pairing.shows_offers:
-            await self._pairing.invite()  # told of as a token, besides
+        if self._threshold.pairing.by_offer:
+            return await self._threshold.pairing.invite()
+        if self._threshold.pairing.shows_offers:
+            await self._threshold.pairing.invite()  # told of as a token, besides
         invitation = await self._invitation()
         return InviteEvent(token=invitation.to_token(), expires=invitation.expires * 1000)
 
     async def _invitation(self) -> Invitation:
-        bare = (
-            {carrier.spec for carrier in self._carriage.carriers if carrier.bare} if self._carriage else set()
-        )
-        return await self._seated().invite([spec for spec in self._via if spec not in bare])
+        return await self._seated().invite(self._carriage.places if self._carriage is not None else ())
 
     async def carry(self, text: str) -> str:
-        return self._pairing.carry(text)
+        return self._threshold.pairing.carry(text)
 
     @asynccontextmanager
     async def events(
         self, *, since: int | None = None, watching: bool = True
     ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
         if self._seat is not None:
-            more = self._pairing.events()
+            more = self._threshold.pairing.events()
             async with self._seat.events(since=since, watching=watching, more=more) as events:
                 yield events
             return
         # A newcomer's subscriber gets all of the history as it arrives, after the `room` event.
         with self._bus.subscribe(watching=watching) as subscription:
             newcomer = self._newcomer.events() if self._newcomer is not None else []
-            for event in (*newcomer, *self._pairing.events()):
+            for event in (*newcomer, *self._threshold.pairing.events()):
                 subscription.put(event)
             yield subscription
 
@@ -240,82 +235,6 @@ class Node:
         if self._seat is not None:
             self._seat.on_link(peer, up)
 
-    def _wanted(self) -> set[bytes]:
-        if self._stop.is_set():
-            return set()  # while we say goodbye nobody is linked anew
-        if self._seat is not None:
-            members = {member.identity for member in self._seat.committee.members}
-            return set(members - self._mesh.linked() - {self._seat.me})
-        return self._newcomer.wanted() if self._newcomer is not None else set()
-
-    def _admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool | Reason:
-        if self._stop.is_set():
-            return False
-        if self._seat is not None:
-            return self._seat.admits(sender, shown, offer_hash)
-        return self._newcomer is not None and self._newcomer.admits(sender)
-
-    def _welcome(self, sender: bytes, invites: bool) -> bool:
-        """Whether an answer of theirs to an offer to whoever holds it is taken."""
-        if self._stop.is_set() or self._seat is None:
-            return False
-        return self._seat.is_member(MemberId(sender)) or (invites and self._mesh.guests() < MAX_GUESTS)
-
-    def _introduce(self, offer_hash: bytes) -> Introduction | None:
-        invitation = self._newcomer.invitation if self._newcomer is not None else None
-        return None if invitation is None else introduction(invitation, offer_hash)
-
-    def _granted(self, invitation: Invitation) -> None:
-        """A member that we reached hands us an invitation."""
-        assert self._newcomer is not None
-        try:
-            self._newcomer.grant(invitation)
-        except UsageError as error:
-            raise ConnectFailed(error.message, error.hint) from None
-
-    def _on_failed(self, peer: bytes | None, offer: Offer, error: ConnectFailed) -> None:
-        """No link came of an offer to whoever holds it."""
-        if self._seat is not None or self._newcomer is None or not self._pairing.by_offer:
-            self._pairing.on_failed(peer, offer, error)
-        else:
-            hint = "Ask for a new token, and join with that."
-            self._newcomer.give_up(Unreachable(f"No member was reached: {error.message}", hint))
-
-    def _on_presence(self, member: bytes) -> None:
-        if self._seat is None and self._newcomer is not None:
-            self._newcomer.on_presence(member)
-
-    def _make_reception(self, password: AskPassword) -> Reception:
-        def tell(message: str) -> None:
-            self._bus.publish(NoticeEvent(message=message))
-
-        async def keep(secret: bytes) -> None:
-            await trio.to_thread.run_sync(keep_password, self._home, self._fingerprint, secret)
-            self._secret = secret
-
-        host = Host(
-            password=lambda: self._secret,
-            is_member=lambda peer: self._is_member(MemberId(peer)),
-            may_come_in=lambda peer: self._seated().knows(MemberId(peer)),
-            may_have_invitation=lambda _peer, offer: offer.invites or self._secret is not None,
-            invitation=self._invitation,
-            tell=tell,
-            faults=self.faults,
-        )
-        guest = Guest(
-            ask=password,
-            has_invitation=lambda: self._newcomer is not None and self._newcomer.invitation is not None,
-            granted=self._granted,
-            keep=keep,
-            tell=tell,
-            faults=self.faults,
-        )
-        return Reception(is_guest=lambda: self._seat is None, host=host, guest=guest)
-
-    def _on_refused(self, member: bytes, reason: Reason) -> None:
-        if self._seat is None and self._newcomer is not None:
-            self._newcomer.on_refused(member, reason)
-
     # life
 
     async def _serve(self, *, task_status: "trio.TaskStatus[None]") -> None:
@@ -330,7 +249,7 @@ class Node:
                     await self._sit_down(mine.store, identity, vote, restarted=not mine.fresh, lost=mine.lost)
                 self._carriage = carriage = Carriage(self._via, bus=self._bus, faults=self.faults)
                 stack.push_async_callback(carriage.aclose)
-                self._pairing.start(carriage.carriers, me=Identity(bytes(identity.verify_key)))
+                self._threshold.pairing.start(carriage.carriers, me=Identity(bytes(identity.verify_key)))
                 rtc = await stack.enter_async_context(
                     open_rtc(loopback_only=self._loopback_only, faults=self.faults)
                 )
@@ -353,11 +272,13 @@ class Node:
                     await nursery.start(serve_control, self, self._home.socket_file(self._fingerprint))
                     nursery.start_soon(self._live, identity, vote, not mine.fresh)
                     nursery.start_soon(self._mesh.run, links[1])
-                    nursery.start_soon(self._meet, rtc, carriage, identity, links[0])
+                    first = self._way if isinstance(self._way, Offer) else None
+                    meet = partial(self._threshold.meet, rtc=rtc, carriage=carriage, first=first)
+                    nursery.start_soon(partial(meet, identity=identity, links=links[0]))
                     nursery.start_soon(self._show, carriage, identity)
                     nursery.start_soon(self._go)
                     if self._newcomer is not None:
-                        nursery.start_soon(self._reception.guest.run)
+                        nursery.start_soon(self._threshold.reception.guest.run)
                     if mine.removed:
                         self._seat_for_good().go(left=False, why=GONE)
                     scope.shield = True
@@ -411,36 +332,13 @@ class Node:
         assert self._seat is not None
         await self._seat.run(heard)
 
-    async def _meet(
-        self, rtc: Rtc, carriage: Carriage, identity: SigningKey, links: trio.MemorySendChannel[Line]
-    ) -> None:
-        await rendezvous(
-            rtc=rtc,
-            carriers=carriage.carriers,
-            identity=identity,
-            room=bytes.fromhex(self._fingerprint),
-            wanted=self._wanted,
-            admits=self._admits,
-            links=links,
-            open_offers=self._pairing.offers,
-            first=self._way if isinstance(self._way, Offer) else None,
-            introduce=self._introduce if self._newcomer is not None else None,
-            on_presence=self._on_presence,
-            on_refused=self._on_refused,
-            on_failed=self._on_failed,
-            on_carrier=carriage.on_carrier,
-            host=lambda: self._seat is not None,
-            reception=self._reception,
-            faults=self.faults,
-        )
-
     async def _show(self, carriage: Carriage, identity: SigningKey) -> None:
         config = await self.wait_admitted()
         seat = self._seat_for_good()
         await carriage.show(
             bytes(identity.verify_key),
             config,
-            protected=self._secret is not None,
+            protected=self._threshold.secret is not None,
             up=lambda: seat.status().up,
         )
 
@@ -456,7 +354,8 @@ class Node:
                 invited=self._way is not None,
             )
         )
-        self._secret = await trio.to_thread.run_sync(kept_password, self._home, self._fingerprint)
+        kept = partial(kept_password, self._home, self._fingerprint)
+        self._threshold.secret = await trio.to_thread.run_sync(kept)
         if found.store is not None and self._config is None:
             self._config = settings_from(found.store.genesis, nick=self._nick, via=self._via)
         return found

@@ -21,7 +21,7 @@ _NO_HANDS: Final = UsageError(
 
 
 class Pairing:
-    """`welcome`: who may answer an offer. `is_member`: whose offers may be answered."""
+    """`welcome`: who may answer an offer. `admits`: whose offers may be answered."""
 
     def __init__(
         self,
@@ -29,13 +29,13 @@ class Pairing:
         room: RoomId,
         bus: Bus,
         welcome: Welcome,
-        is_member: Callable[[bytes], bool],
+        admits: Callable[[bytes], bool],
         faults: Counter[str],
     ) -> None:
         self.offers = OpenOffers(welcome=welcome, faults=faults)
         self._room = room
         self._bus = bus
-        self._is_member = is_member
+        self._admits = admits
         self._me: Identity | None = None
         self._carriers: Sequence[Carrier] = ()
         self._hands: list[Hands] = []
@@ -92,7 +92,7 @@ class Pairing:
         offer = decode_offer(payload, room=self._room, me=None, now=int(time.time()))
         if offer.sender == self._me:
             raise UsageError("This is your own token.", "Give it to the one you want to reach.")
-        if not self._is_member(offer.sender):
+        if not self._admits(offer.sender):
             raise UsageError("This is from somebody who is not of this room.", "Ask a member for a token.")
         if offer.session in self._answered:
             raise Replayed

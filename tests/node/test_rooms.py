@@ -397,10 +397,10 @@ async def test_who_leaves_makes_no_new_links_while_it_says_goodbye(tmp_path: Pat
         assert ann.node._seat is not None
         assert bob.node._seat is not None
         ann.node._mesh.drop(bob.node._seat.me)
-        assert ann.node._admits(bob.node._seat.me, None, b"") is True
+        assert ann.node._threshold.admits(bob.node._seat.me, None, b"") is True
         ann.node._stop.set()
-        assert ann.node._wanted() == set()
-        assert ann.node._admits(bob.node._seat.me, None, b"") is False
+        assert ann.node._threshold.wanted() == set()
+        assert ann.node._threshold.admits(bob.node._seat.me, None, b"") is False
 
 
 async def test_idle_links_are_silent_unless_somebody_looks(tmp_path: Path) -> None:
@@ -430,7 +430,7 @@ async def test_a_member_restarted_right_after_it_let_somebody_in_is_answered_by_
         token = (await ann.node.invite()).token
     node = Node(Person(tmp_path, "bob").home, read_invitation(token), nick="bob", via=(), loopback_only=True)
     node._newcomer = newcomer = Newcomer(
-        invitation=read_invitation(token),
+        way=read_invitation(token),
         nick="bob",
         identity=SigningKey.generate(),
         vote=SigningKey.generate(),
@@ -441,4 +441,4 @@ async def test_a_member_restarted_right_after_it_let_somebody_in_is_answered_by_
     )
     newcomer.on_presence(b"h" * 32)
     asked = (read_invitation(token).inviter, b"h" * 32, b"s" * 32)
-    assert [node._admits(who, None, bytes(32)) for who in asked] == [True, True, False]
+    assert [node._threshold.admits(who, None, bytes(32)) for who in asked] == [True, True, False]

@@ -1,0 +1,195 @@
+"""What links are asked while they are made: whom we want, who may come, and how a newcomer is seen in.
+
+One object for a node's whole life: at first it may be a newcomer's, and a member's once there is a seat.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import trio
+from nacl.signing import SigningKey
+
+from chain.ids import MemberId
+from node.admission import introduction
+from node.attempt import Introduction
+from node.bus import Bus
+from node.carriage import Carriage
+from node.connect import rendezvous
+from node.errors import ConnectFailed, Unreachable, UsageError
+from node.events import NoticeEvent
+from node.joining import Newcomer
+from node.mesh import MAX_GUESTS, Line, Mesh
+from node.pairing import Pairing
+from node.reception import AskPassword, Guest, Host, Reception
+from node.seat import Seat
+from node.webrtc import Rtc
+from signaling.description import Offer, RoomId
+from signaling.invitation import Invitation
+from signaling.refusal import Reason
+
+
+class Threshold:
+    """`seat` and `newcomer`: what we are now. `invitation()`: one more, for a guest inside its channel."""
+
+    def __init__(
+        self,
+        *,
+        seat: Callable[[], Seat | None],
+        newcomer: Callable[[], Newcomer | None],
+        is_leaving: Callable[[], bool],
+        room: RoomId,
+        mesh: Mesh,
+        bus: Bus,
+        invitation: Callable[[], Awaitable[Invitation]],
+        password: AskPassword,
+        keep_secret: Callable[[bytes], None],
+        faults: Counter[str],
+    ) -> None:
+        self._seat = seat
+        self._newcomer = newcomer
+        self._is_leaving = is_leaving
+        self._room = room
+        self._mesh = mesh
+        self._bus = bus
+        self._keep_secret = keep_secret
+        self._faults = faults
+        self.pairing = Pairing(
+            room=room,
+            bus=bus,
+            welcome=self._welcome,
+            admits=lambda sender: self.admits(sender, None, b"") is True,
+            faults=faults,
+        )
+        self.secret: bytes | None = None
+        """The room's password, stretched, if it has one."""
+        self.reception = Reception(
+            is_guest=lambda: self._seat() is None,
+            host=Host(
+                password=lambda: self.secret,
+                is_member=self._is_member,
+                may_come_in=self._may_come_in,
+                may_have_invitation=lambda _peer, offer: offer.invites or self.secret is not None,
+                invitation=invitation,
+                tell=self._tell,
+                faults=faults,
+            ),
+            guest=Guest(
+                ask=password,
+                has_invitation=self._has_invitation,
+                granted=self._granted,
+                keep=self._keep,
+                tell=self._tell,
+                faults=faults,
+            ),
+        )
+
+    async def meet(
+        self,
+        *,
+        rtc: Rtc,
+        carriage: Carriage,
+        identity: SigningKey,
+        first: Offer | None,
+        links: trio.MemorySendChannel[Line],
+    ) -> None:
+        """Make links, and hold them, until cancelled. `first`: the offer we came with."""
+        await rendezvous(
+            rtc=rtc,
+            carriers=carriage.carriers,
+            identity=identity,
+            room=self._room,
+            wanted=self.wanted,
+            admits=self.admits,
+            links=links,
+            open_offers=self.pairing.offers,
+            first=first,
+            reception=self.reception,
+            introduce=self._introduce,
+            on_presence=self._on_presence,
+            on_refused=self._on_refused,
+            on_failed=self._on_failed,
+            on_carrier=carriage.on_carrier,
+            host=lambda: self._seat() is not None,
+            faults=self._faults,
+        )
+
+    def wanted(self) -> set[bytes]:
+        """Whom we want a link with and have none."""
+        seat, newcomer = self._seat(), self._newcomer()
+        if self._is_leaving():
+            return set()  # while we say goodbye nobody is linked anew
+        if seat is not None:
+            members = {member.identity for member in seat.committee.members}
+            return set(members - self._mesh.linked() - {seat.me})
+        return newcomer.wanted() if newcomer is not None else set()
+
+    def admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool | Reason:
+        """Whether to answer this offer."""
+        seat, newcomer = self._seat(), self._newcomer()
+        if self._is_leaving():
+            return False
+        if seat is not None:
+            return seat.admits(sender, shown, offer_hash)
+        return newcomer is not None and newcomer.admits(sender)
+
+    def _welcome(self, sender: bytes, invites: bool) -> bool:
+        """Whether an answer of theirs to an offer to whoever holds it is taken."""
+        seat = self._seat()
+        if self._is_leaving() or seat is None:
+            return False
+        return seat.is_member(MemberId(sender)) or (invites and self._mesh.guests() < MAX_GUESTS)
+
+    def _introduce(self, offer_hash: bytes) -> Introduction | None:
+        newcomer = self._newcomer()
+        if newcomer is None or newcomer.invitation is None:
+            return None
+        return introduction(newcomer.invitation, offer_hash)
+
+    def _on_presence(self, member: bytes) -> None:
+        newcomer = self._newcomer()
+        if self._seat() is None and newcomer is not None:
+            newcomer.on_presence(member)
+
+    def _on_refused(self, member: bytes, reason: Reason) -> None:
+        newcomer = self._newcomer()
+        if self._seat() is None and newcomer is not None:
+            newcomer.on_refused(member, reason)
+
+    def _on_failed(self, peer: bytes | None, offer: Offer, error: ConnectFailed) -> None:
+        """No link came of an offer to whoever holds it."""
+        newcomer = self._newcomer()
+        if self._seat() is not None or newcomer is None or not self.pairing.by_offer:
+            self.pairing.on_failed(peer, offer, error)
+        else:
+            hint = "Ask for a new token, and join with that."
+            newcomer.give_up(Unreachable(f"No member was reached: {error.message}", hint))
+
+    # inside the channel
+
+    def _is_member(self, peer: bytes) -> bool:
+        seat = self._seat()
+        return seat is not None and seat.is_member(MemberId(peer))
+
+    def _may_come_in(self, peer: bytes) -> bool:
+        seat = self._seat()
+        return seat is not None and seat.knows(MemberId(peer))
+
+    def _has_invitation(self) -> bool:
+        newcomer = self._newcomer()
+        return newcomer is not None and newcomer.invitation is not None
+
+    def _granted(self, invitation: Invitation) -> None:
+        """A member that we reached hands us an invitation."""
+        newcomer = self._newcomer()
+        assert newcomer is not None, "only newcomers ask for one"
+        try:
+            newcomer.grant(invitation)
+        except UsageError as error:
+            raise ConnectFailed(error.message, error.hint) from None
+
+    async def _keep(self, secret: bytes) -> None:
+        await trio.to_thread.run_sync(self._keep_secret, secret)
+        self.secret = secret
+
+    def _tell(self, message: str) -> None:
+        self._bus.publish(NoticeEvent(message=message))
