@@ -68,7 +68,7 @@ class Threshold:
                 password=lambda: self.secret,
                 is_member=self._is_member,
                 may_come_in=self._may_come_in,
-                may_have_invitation=lambda _peer, offer: offer.invites or self.secret is not None,
+                may_have_invitation=self._may_have_invitation,
                 invitation=invitation,
                 tell=self._tell,
                 faults=faults,
@@ -173,6 +173,12 @@ class Threshold:
     def _may_come_in(self, peer: bytes) -> bool:
         seat = self._seat()
         return seat is not None and seat.knows(MemberId(peer))
+
+    def _may_have_invitation(self, _guest: bytes, offer: Offer) -> bool:
+        """A guest who knows the password, or came by an offer of ours that invites."""
+        seat = self._seat()
+        ours = seat is not None and offer.sender == seat.me
+        return self.secret is not None or (ours and offer.invites)
 
     def _has_invitation(self) -> bool:
         newcomer = self._newcomer()
