@@ -71,6 +71,13 @@ repair_option = click.option(
     help="Set a damaged store aside, keep what holds, get the rest from the members under a new vote key.",
 )
 headless_option = click.option("--headless", is_flag=True, help="Without a chat line.")
+password_option = click.option(
+    "--password-file",
+    type=file_path,
+    metavar="FILE",
+    envvar="PIGEON_PASSWORD_FILE",
+    help="The room's password, which newcomers are asked for: the first line of FILE.",
+)
 
 
 @verb
@@ -106,6 +113,7 @@ def demo(settings: Settings, members: int, messages: int, keep: Path | None) -> 
     metavar="ROOM",
     help="Cite the last block of ROOM, of this home, which cannot go on: its record stays, `log` shows both.",
 )
+@password_option
 @qr_out_option
 @headless_option
 def new(settings: Settings, **options: Any) -> Task:
@@ -128,6 +136,7 @@ def new(settings: Settings, **options: Any) -> Task:
 @click.option(
     "--scan", type=file_path, metavar="FILE", help="Take the token out of a picture: a photo, a screenshot."
 )
+@password_option
 @qr_out_option
 @headless_option
 def join(settings: Settings, **options: Any) -> Task:

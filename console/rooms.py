@@ -13,6 +13,7 @@ from console.lines import LineReader
 from console.out import stdin_is_terminal
 from console.plain import LEGEND
 from console.screen import Screen, make_screen
+from console.secret import Door, password_in
 from console.settings import Settings
 from console.welcome import (
     AUTO_WARNING,
@@ -41,6 +42,7 @@ async def new(
     rule: str,
     max_peers: int,
     continues: str | None,
+    password_file: Path | None,
     qr_out: Path | None,
     headless: bool,
 ) -> int:
@@ -55,6 +57,7 @@ async def new(
         via=via,
         max_peers=max_peers,
         continues=old,
+        password=await password_in(password_file),
     )
     await screen.notice(f"{SIGNED_FOR_GOOD}\n{numbers(1)}")
     if old is not None:
@@ -81,6 +84,7 @@ async def join(
     nick: str | None,
     via: tuple[str, ...],
     scan: Path | None,
+    password_file: Path | None,
     qr_out: Path | None,
     headless: bool,
 ) -> int:
@@ -90,7 +94,8 @@ async def join(
     invitation = read_invitation(await token_given(settings, token, scan, lines=lines, wanted=WAYS_IN))
     name = login_name() if nick is None else nick
     await screen.notice(f"{SIGNED_FOR_GOOD}\n{waiting_for_admission(name)}")
-    async with open_node(home, invitation, nick=name, via=via) as node:
+    door = Door(settings, lines, given=await password_in(password_file))
+    async with open_node(home, invitation, nick=name, via=via, password=door.password) as node:
         chat = Chat(node, screen, watching=not headless)
         async with node.events(since=0, watching=not headless) as events, trio.open_nursery() as nursery:
             nursery.start_soon(partial(chat.show, events, since=0, nursery=nursery))
@@ -100,6 +105,7 @@ async def join(
                 await talk.run(lines, timeout=settings.timeout)
                 nursery.cancel_scope.cancel()
 
+            door.open(None if headless else talk)
             if not headless:
                 nursery.start_soon(listen)
             with trio.move_on_after(

@@ -2,17 +2,20 @@
 
 import sys
 import termios
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 import trio
 
 from console.lines import BadLine, Line, LineReader
+from console.out import Out, stdin_is_terminal
+from console.settings import Settings
+from console.talk import Talk
 from node.password import read_password
 
-PROMPT: Final = "This room asks for a password. Type it, then Enter (it is not shown):"
+_PROMPT: Final = "This room asks for a password. Type it, then Enter (it is not shown):"
 _LOCAL_FLAGS: Final = 3  # where they are in what tcgetattr returns
 
 
@@ -21,24 +24,43 @@ async def password_in(file: Path | None) -> str | None:
     return None if file is None else await trio.to_thread.run_sync(read_password, file)
 
 
+class Door:
+    """Where a newcomer is asked for the room's password: once, when a member asks it."""
+
+    def __init__(self, settings: Settings, lines: LineReader, *, given: str | None) -> None:
+        """`given`: what was in a file; without it a person at the terminal is asked."""
+        self._out = Out(settings)
+        self._lines = lines
+        self._given = given
+        self._talk: Talk | None = None
+        self._open = trio.Event()
+
+    def open(self, talk: Talk | None) -> None:
+        """From now on it may be asked. `talk`: who reads the lines that are typed, if somebody does."""
+        self._talk = talk
+        self._open.set()
+
+    async def password(self) -> str | None:
+        """What open_node wants: None when nobody can be asked."""
+        if self._given is not None or not stdin_is_terminal():
+            return self._given
+        await self._open.wait()
+        with unseen(sys.stdin.fileno()):
+            await self._out.urgent(_PROMPT)
+            return await (typed_line(self._lines) if self._talk is None else self._talk.secret())
+
+
 async def typed_line(lines: LineReader) -> str | None:
-    """The next line, for who reads no others; None at the end of input."""
+    """The next line that is not empty, for who reads no others; None at the end of input."""
     while (line := await lines.next()) is not None:
         match line:
             case Line(text=text) if text:
                 return text
             case Line() | BadLine():
                 pass
+            case _:
+                assert_never(line)
     return None
-
-
-async def ask_unseen(
-    prompt: Callable[[str], Awaitable[None]], read: Callable[[], Awaitable[str | None]]
-) -> str | None:
-    """Ask at the terminal with a line that is not shown; echo is back however this ends."""
-    with unseen(sys.stdin.fileno()):
-        await prompt(PROMPT)
-        return await read()
 
 
 @contextmanager

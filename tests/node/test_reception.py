@@ -136,6 +136,15 @@ async def test_who_knows_the_password_is_seen_in_and_keeps_it() -> None:
     assert kept == [RIGHT]
 
 
+async def test_neither_the_password_nor_what_stands_for_it_is_ever_sent() -> None:
+    near, far = channel()
+    assert await met(protected(), Guest(ask=typing("open sesame")), (near, far)) == ["", ""]
+    said = b"".join(near.heard + far.heard)
+    assert len(said) > 100
+    assert b"sesame" not in said
+    assert not any(RIGHT[at : at + 4] in said for at in range(SECRET_SIZE - 3))
+
+
 async def test_the_password_is_asked_for_once_however_many_members_are_met() -> None:
     asked = 0
 
