@@ -144,6 +144,8 @@ class Desk:
             return "this invitation was used already; ask for a new one"
         if request.voucher is not None and request.voucher.expires * 1000 < clock_ms:
             return "this invitation has expired; ask for a new one"
+        if request.voucher is not None and tip.committee.place(request.voucher.inviter) is None:
+            return "who invited you is no member of the room any more; ask a member for a new invitation"
         if not self._is_valid(Admit(request), tip):
             return "the request is not valid in this room"
         return None

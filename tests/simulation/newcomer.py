@@ -51,7 +51,7 @@ class Guest:
     def _receive(self, peer: MemberId, data: bytes) -> list[Effect]:
         told = self._joiners[peer].receive(data)
         if told.refused is not None and "no member of the room any more" in told.refused:
-            return []  # its sponsor was removed meanwhile
+            return []  # its sponsor, or who invited it, was removed meanwhile
         if told.refused is not None or told.fault is not None:
             raise Violation(f"a newcomer hears {told.refused or told.fault}")
         effects: list[Effect] = []

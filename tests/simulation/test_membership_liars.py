@@ -149,6 +149,20 @@ def test_an_invitation_lets_one_in_and_what_it_let_in_cannot_come_twice() -> Non
     assert top(world).tip.epoch == epoch + 1
 
 
+def test_a_newcomer_whose_inviter_goes_while_it_waits_is_told_so() -> None:
+    world = a_room(4)
+    inviter, sponsor = world.nodes[0], world.nodes[1]
+    eve = Door(world).stranger(EVE, sponsor=sponsor)
+    request = JoinRequest(request_of(EVE, room=world.room.id, inviter=inviter.seat))
+    assert not says(world, eve, sponsor, request)
+    remove(world, inviter)
+    world.run()
+    assert isinstance(eve.replica, Stranger)
+    (told,) = (message for message in eve.replica.heard if isinstance(message, Refusal))
+    assert "who invited you is no member" in told.reason
+    assert says(world, eve, sponsor, request) == [told]
+
+
 def test_a_flood_of_requests_is_one_request_and_the_room_goes_on() -> None:
     world = a_room(4, latency=uniform(0.01, 0.1))
     asked: list[Asks] = []
