@@ -168,6 +168,7 @@ class _Rendezvous:
         self._door = Door(
             me=self.me,
             admits=self.admits,
+            is_member=self.reception.host.is_member,
             attempts=self._attempts,
             answer=self._start,
             refuse=self._start_refusal,
@@ -207,9 +208,10 @@ class _Rendezvous:
 
     async def _keep(self) -> None:
         """Every tick: offers to whom we want, answers that had to wait."""
+        by_name = not all(carrier.bare for carrier in self.carriers)
         while True:
             now = trio.current_time()
-            wanted = {Identity(peer) for peer in self.wanted()} - {self.me}
+            wanted = {Identity(peer) for peer in self.wanted()} - {self.me} if by_name else set()
             for peer in sorted(wanted):
                 busy = self._is_up(peer) or self._attempts.of(peer) is not None
                 if not busy and self._not_before.get(peer, 0.0) <= now:
@@ -311,7 +313,7 @@ class _Rendezvous:
                     await self._post.take_back(wish)
                     open_offers.close(wish)
                     if wish.answer is None:
-                        return
+                        raise ConnectFailed("A token was not used in time.", "/invite makes a new one.")
                     attempt = Attempt(wish.answer.sender, Role.OFFERER, trio.current_time(), wish.offer)
                     attempt.answer = wish.answer
                     attempt.answered.set()

@@ -22,7 +22,7 @@ from node.carriage import Carriage
 from node.config import Home, RoomConfig
 from node.control import serve_control
 from node.create import check_name, checked_carriers, create_room, read_invitation
-from node.errors import NotAMember, Unreachable
+from node.errors import NotAMember, Unreachable, UsageError
 from node.events import (
     AdmittedEvent,
     AnyEvent,
@@ -32,7 +32,7 @@ from node.events import (
     StatusEvent,
 )
 from node.failure import one_error
-from node.joining import Newcomer
+from node.joining import Newcomer, Way
 from node.lock import room_lock
 from node.mesh import Line, Mesh
 from node.opening import GONE, Belongings, begin_store, find_belongings, renew_vote_key, settings_from
@@ -61,14 +61,15 @@ _LAST_CALL: Final = 10.0  # seconds a former member gives those who may not know
 @asynccontextmanager
 async def open_node(
     home: Home,
-    target: RoomConfig | Invitation | Offer,
+    target: RoomConfig | Way,
     *,
     nick: str = "",
     via: Sequence[str] = (),
     password: AskPassword = nobody_to_ask,
     loopback_only: bool = False,
 ) -> AsyncIterator["Node"]:
-    """Run a node while the block lasts: of a room that is here, or as a newcomer with an invitation.
+    """Run a node while the block lasts: of a room that is here, or as a newcomer with an invitation,
+    with an offer, or with the password of a lobby's room.
 
     A newcomer's node is yielded at once: `wait_admitted()` says when it is a member, and it goes on as one
     over the same links. An invitation to a room that is here already opens that room. `nick` is for
@@ -94,7 +95,7 @@ class Node:
     def __init__(
         self,
         home: Home,
-        target: RoomConfig | Invitation | Offer,
+        target: RoomConfig | Way,
         *,
         nick: str,
         via: Sequence[str],
@@ -113,6 +114,11 @@ class Node:
         if self._config is None:
             check_name(nick, what="A nick", limit=MAX_NICK)
             assert self._way is not None
+            if isinstance(self._way, Offer) and not self._way.invites:
+                raise UsageError(
+                    "This token is for members of its room, and invites nobody.",
+                    "Ask a member for an invitation.",
+                )
             hints = self._way.carriers if isinstance(self._way, Invitation) else _BY_HAND
             self._via = self._via or checked_carriers(hints)
         elif self._via and self._via != self._config.via:

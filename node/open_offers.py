@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from node.errors import ConnectFailed
-from signaling.description import Answer, Identity, Offer, answer_hint, decode_answer, decode_ufrag
+from signaling.description import Answer, Identity, Offer, answer_hint, decode_answer, decode_ufrag, encode
 from signaling.errors import Expired, NotForUs, Replayed, SignalError
 
 _MAX_OPEN: Final = 4  # each holds a socket for every address of this machine
@@ -46,7 +46,7 @@ class OpenOffers:
         self._welcome = welcome
         self._faults = faults
         self._open: list[OpenOffer] = []
-        self._past: OrderedDict[bytes, Answer | None] = OrderedDict()  # by the hint of their answers
+        self._past: OrderedDict[bytes, bytes] = OrderedDict()  # the answers taken, or b"", by their hint
         self._wishes = trio.open_memory_channel[OpenOffer](_MAX_OPEN)
 
     def wishes(self) -> AsyncIterator[OpenOffer]:
@@ -73,29 +73,36 @@ class OpenOffers:
         if wish in self._open:
             self._open.remove(wish)
         if wish.offer is not None:
-            self._past[wish.offer.hash[:4]] = wish.answer
+            self._past[wish.offer.hash[:4]] = b"" if wish.answer is None else encode(wish.answer)
             if len(self._past) > _MAX_PAST:
                 self._past.popitem(last=False)
 
-    def find(self, data: bytes) -> tuple[OpenOffer, Answer]:
-        """The open offer that an encoded answer is to, and the answer; SignalError with what is wrong."""
+    def find(self, data: bytes) -> tuple[OpenOffer, Answer] | None:
+        """The open offer that an encoded answer is to, and the answer; SignalError with what is wrong.
+
+        None for one that came already by another way and did its work.
+        """
         hint = answer_hint(data)
         for wish in self._open:
             if wish.offer is not None and wish.offer.hash[:4] == hint:
                 answer = decode_answer(data, offer=wish.offer, now=int(time.time()))
                 if wish.answer not in (None, answer):
-                    raise Replayed
+                    raise Replayed("Somebody else answered this offer before.", "Make a new one: /invite.")
                 self._check_welcome(answer)
                 return wish, answer
         if hint not in self._past:
             raise NotForUs("This answer is to no offer of this node.", "Answer the token it shows now.")
-        if self._past[hint] is None:
+        if self._past[hint] == data:
+            return None
+        if not self._past[hint]:
             raise Expired("The offer that this answers is over.", "Make a new one: /invite.")
-        raise Replayed
+        raise Replayed("Somebody else answered this offer before.", "Make a new one: /invite.")
 
     def take(self, data: bytes) -> None:
         """An answer that a carrier brought; SignalError."""
-        self._accept(*self.find(data))
+        found = self.find(data)
+        if found is not None:
+            self._accept(*found)
 
     def hear(self, wish: OpenOffer, ufrag: str) -> None:
         """Somebody who knows this offer checks our address: its name may be its answer."""

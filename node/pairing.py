@@ -10,11 +10,11 @@ from node.errors import ConnectFailed, UsageError
 from node.events import InviteEvent, NoticeEvent, TokenEvent
 from node.open_offers import OpenOffers, Welcome
 from signaling.carrier import Carrier, Hands
-from signaling.description import Identity, Offer, RoomId, Session, decode_offer, encode
+from signaling.description import Identity, Offer, RoomId, decode_offer, encode
 from signaling.errors import Replayed, SignalError
 from signaling.token import Kind, find_token, from_token, to_token
 
-_MAX_ANSWERED: Final = 256
+_MAX_CARRIED: Final = 256
 _NO_HANDS: Final = UsageError(
     "This room has no carrier whose tokens people carry.", "Reopen it with --via paste or --via qr."
 )
@@ -40,7 +40,7 @@ class Pairing:
         self._carriers: Sequence[Carrier] = ()
         self._hands: list[Hands] = []
         self._told: dict[str, TokenEvent] = {}
-        self._answered: dict[Session, None] = {}
+        self._carried: dict[bytes, None] = {}  # payloads
 
     def start(self, carriers: Sequence[Carrier], *, me: Identity) -> None:
         """From now on what there is to be carried is told on the bus."""
@@ -76,6 +76,8 @@ class Pairing:
             raise _NO_HANDS
         try:
             kind, payload = from_token(find_token(text))
+            if payload in self._carried:
+                raise Replayed
             match kind:
                 case Kind.INVITATION:
                     raise UsageError("This is an invitation.", "Join with it: pigeon join, then the token.")
@@ -84,6 +86,9 @@ class Pairing:
                 case Kind.ANSWER:
                     self.offers.find(payload)
             self._hands[0].accept(text)
+            self._carried[payload] = None
+            if len(self._carried) > _MAX_CARRIED:
+                del self._carried[next(iter(self._carried))]
         except SignalError as error:
             raise UsageError(error.message, error.hint) from error
         return kind.name.lower()
@@ -94,11 +99,6 @@ class Pairing:
             raise UsageError("This is your own token.", "Give it to the one you want to reach.")
         if not self._admits(offer.sender):
             raise UsageError("This is from somebody who is not of this room.", "Ask a member for a token.")
-        if offer.session in self._answered:
-            raise Replayed
-        self._answered[offer.session] = None
-        if len(self._answered) > _MAX_ANSWERED:
-            del self._answered[next(iter(self._answered))]
 
     def on_failed(self, peer: bytes | None, offer: Offer, error: ConnectFailed) -> None:
         """No link came of an offer; people hear of those they had to do with."""

@@ -3,6 +3,7 @@
 One object for a node's whole life: at first it may be a newcomer's, and a member's once there is a seat.
 """
 
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -57,7 +58,7 @@ class Threshold:
             room=room,
             bus=bus,
             welcome=self._welcome,
-            admits=lambda sender: self.admits(sender, None, b"") is True,
+            admits=lambda sender: self._admits(sender, None, b"") is True,
             faults=faults,
         )
         self.secret: bytes | None = None
@@ -93,6 +94,12 @@ class Threshold:
         links: trio.MemorySendChannel[Line],
     ) -> None:
         """Make links, and hold them, until cancelled. `first`: the offer we came with."""
+        newcomer = self._newcomer()
+        if newcomer is not None and newcomer.asks_password:
+            await self.reception.guest.ready(self._room)
+            if first is not None and first.expires <= time.time():
+                hint = "Ask for a new token, and join with that."
+                newcomer.give_up(Unreachable("The offer expired while the password was typed.", hint))
         await rendezvous(
             rtc=rtc,
             carriers=carriage.carriers,
@@ -124,7 +131,13 @@ class Threshold:
         return newcomer.wanted() if newcomer is not None else set()
 
     def admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool | Reason:
-        """Whether to answer this offer."""
+        """Whether to answer this offer; in a room with a password anybody may come and be asked for it."""
+        admitted = self._admits(sender, shown, offer_hash)
+        if admitted is False and shown is None and self._seat() is not None and self.secret is not None:
+            return not self._is_leaving() and self._mesh.guests() < MAX_GUESTS // 2
+        return admitted
+
+    def _admits(self, sender: bytes, shown: Introduction | None, offer_hash: bytes) -> bool | Reason:
         seat, newcomer = self._seat(), self._newcomer()
         if self._is_leaving():
             return False
@@ -158,6 +171,8 @@ class Threshold:
     def _on_failed(self, peer: bytes | None, offer: Offer, error: ConnectFailed) -> None:
         """No link came of an offer to whoever holds it."""
         newcomer = self._newcomer()
+        if self.reception.guest.is_over:
+            return  # it says itself why
         if self._seat() is not None or newcomer is None or not self.pairing.by_offer:
             self.pairing.on_failed(peer, offer, error)
         else:
@@ -177,7 +192,7 @@ class Threshold:
     def _may_have_invitation(self, _guest: bytes, offer: Offer) -> bool:
         """A guest who knows the password, or came by an offer of ours that invites."""
         seat = self._seat()
-        ours = seat is not None and offer.sender == seat.me
+        ours = seat is not None and bytes(offer.sender) == seat.me
         return self.secret is not None or (ours and offer.invites)
 
     def _has_invitation(self) -> bool:

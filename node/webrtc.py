@@ -190,7 +190,12 @@ class Connection:
         self._ice = rtc.RTCIceTransport(gatherer)
         ice = self._ice._connection
         ice.ice_controlling = self.role is Role.OFFERER
-        guard_ice(ice, on_check=self._on_early_check, faults=self._faults)
+        guard_ice(
+            ice,
+            on_check=self._on_early_check,
+            on_turned_away=lambda: self._lose("it is connected with somebody else by the same offer"),
+            faults=self._faults,
+        )
         # aioice never gathers loopback, so without a network it gathers nothing: choose the addresses
         # ourselves.
         ice._local_candidates_start = True

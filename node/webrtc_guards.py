@@ -22,14 +22,18 @@ _MAX_DATAGRAMS: Final = 8192
 _MAX_REASSEMBLY: Final = 4096  # chunks: the receive window in full packets, four times over
 _MAX_MISORDERED: Final = 2048  # chunks that came before an earlier one: all are sorted for each packet
 _MAX_SACK_SPAN: Final = 1 << 14
+_TURNED_AWAY: Final = (403, "Forbidden")  # STUN's code for who is known and may not
 _MAX_RETRY_INTERVAL: Final = 2.0  # seconds
 
 
-def guard_ice(ice: Any, *, on_check: Callable[[str], None], faults: Counter[str]) -> None:
+def guard_ice(
+    ice: Any, *, on_check: Callable[[str], None], on_turned_away: Callable[[], None], faults: Counter[str]
+) -> None:
     """Bound what anybody, or a hostile peer, can make aioice keep.
 
     An open offer takes a junk flood into an unbounded queue, 50 MB/s of it: drop beyond a few hundred.
     on_check: told the sender's ICE name of each check that has our password and came before connect().
+    on_turned_away: the other end says, authentically, that it connects with somebody else.
     """
     receive, queue, check = ice.data_received, ice._queue, ice.check_incoming
     request, early = ice.request_received, ice._early_checks
@@ -51,9 +55,15 @@ def guard_ice(ice: Any, *, on_check: Callable[[str], None], faults: Counter[str]
             faults["webrtc: check from too many addresses"] += 1
 
     def request_received(message: Any, address: tuple[str, int], protocol: Any) -> None:
+        local, _, name = str(message.attributes.get("USERNAME", "")).partition(":")
+        taken = ice.remote_username not in (None, name) and local == ice.local_username
+        if taken and message.check_message_integrity(ice.local_password.encode()):
+            # It holds the offer that somebody else has answered: it need not knock for minutes.
+            ice.respond_error(message, address, protocol, _TURNED_AWAY)
+            return
         request(message, address, protocol)
         if early and early[-1][0] is message:  # authentic, and kept until connect()
-            on_check(message.attributes["USERNAME"].partition(":")[2])
+            on_check(name)
 
     def on_malformed() -> None:
         faults["webrtc: malformed packet"] += 1
@@ -62,6 +72,7 @@ def guard_ice(ice: Any, *, on_check: Callable[[str], None], faults: Counter[str]
     ice.check_incoming = check_incoming
     ice.request_received = request_received
     ice.on_malformed = on_malformed
+    ice.on_turned_away = on_turned_away
 
 
 @cache
@@ -85,6 +96,18 @@ def aiortc_parts() -> SimpleNamespace:
             self.receiver.on_malformed()
 
     aioice.ice.StunProtocol.datagram_received = datagram_received  # type: ignore[method-assign, assignment]
+
+    ask = aioice.ice.StunProtocol.request
+
+    async def request(self: Any, *arguments: Any, **named: Any) -> Any:
+        try:
+            return await ask(self, *arguments, **named)
+        except aioice.stun.TransactionFailed as failed:
+            if failed.response.attributes.get("ERROR-CODE") == _TURNED_AWAY:
+                self.receiver.on_turned_away()
+            raise
+
+    aioice.ice.StunProtocol.request = request  # type: ignore[method-assign]
 
     default_tries = 1 + aioice.stun.RETRY_MAX
 
