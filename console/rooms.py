@@ -12,6 +12,7 @@ from console.chat import Chat, converse
 from console.lines import LineReader
 from console.out import stdin_is_terminal
 from console.plain import LEGEND
+from console.sanitize import one_line
 from console.screen import Screen, make_screen
 from console.secret import Door, password_in
 from console.settings import Settings
@@ -26,7 +27,10 @@ from console.welcome import (
 from node.api import NodeApi
 from node.config import Home, RoomConfig
 from node.control import connect_control
+from node.create import checked_carriers
 from node.errors import Exit, TimedOut, Unreachable, UsageError
+from node.joining import Way
+from node.lobby import look_into
 from node.node import create_room, open_node, read_invitation
 from node.tokens import drawn_as_pictures
 
@@ -91,11 +95,11 @@ async def join(
     """Be let in, then talk. With `-` standard input begins with the invitation; messages follow."""
     home, lines = Home.at(settings.home), LineReader()
     screen = make_screen(settings, qr_out=qr_out, draw=scan is not None or drawn_as_pictures(via))
-    invitation = read_invitation(await token_given(settings, token, scan, lines=lines, wanted=WAYS_IN))
+    way = await _way_in(settings, screen, token, scan, via=via, lines=lines)
     name = login_name() if nick is None else nick
     await screen.notice(f"{SIGNED_FOR_GOOD}\n{waiting_for_admission(name)}")
     door = Door(settings, lines, given=await password_in(password_file))
-    async with open_node(home, invitation, nick=name, via=via, password=door.password) as node:
+    async with open_node(home, way, nick=name, via=via, password=door.password) as node:
         chat = Chat(node, screen, watching=not headless)
         async with node.events(since=0, watching=not headless) as events, trio.open_nursery() as nursery:
             nursery.start_soon(partial(chat.show, events, since=0, nursery=nursery))
@@ -118,6 +122,30 @@ async def join(
                 await screen.notice(greeting)
             await talk.on_admitted()  # and go on until there is nothing to show any more
     return Exit.DONE
+
+
+async def _way_in(
+    settings: Settings,
+    screen: Screen,
+    token: str | None,
+    scan: Path | None,
+    *,
+    via: tuple[str, ...],
+    lines: LineReader,
+) -> Way:
+    """The token that was given; without one a lobby whose room asks for a password, or a token after all."""
+    lobby = await look_into(checked_carriers(via)) if token is None and scan is None else None
+    if lobby is not None:
+        name = one_line(lobby.name)
+        if lobby.full:
+            await screen.notice(f"The room {name} says that it is full: perhaps nobody will let you in.")
+        if lobby.protected:
+            await screen.notice(f"The room {name} ({lobby.room.hex()[:12]}) lets in who knows its password.")
+            return lobby
+        await screen.notice(
+            f"The room {name} is here, but nobody gets in without an invitation: ask a member for one."
+        )
+    return read_invitation(await token_given(settings, token, scan, lines=lines, wanted=WAYS_IN))
 
 
 async def chat(settings: Settings, *, via: tuple[str, ...], repair: bool, qr_out: Path | None) -> int:

@@ -190,6 +190,7 @@ class Maker:
             fingerprint=connection.fingerprint,
             candidates=connection.local_candidates,
             invites=invites,
+            protected=invites and self.reception.host.password() is not None,
         )
 
     async def _greet(self, offer: Offer, answer: Answer, connection: Connection) -> Link:

@@ -43,6 +43,7 @@ class Door:
         *,
         me: Identity,
         admits: Admits,
+        is_member: Callable[[bytes], bool],
         attempts: Attempts,
         answer: Callable[[Attempt], None],
         refuse: Callable[[Offer, Reason], bool],
@@ -51,6 +52,7 @@ class Door:
     ) -> None:
         self._me = me
         self._admits = admits
+        self._is_member = is_member
         self._attempts = attempts
         self._answer = answer
         self._refuse = refuse
@@ -97,7 +99,9 @@ class Door:
             wait = _LOOK_AGAIN
         elif now < self._answered_at.get(peer, -math.inf) + _ANSWER_EVERY:
             wait = _ANSWER_EVERY
-        elif self._attempts.of(peer) is None and not self._attempts.has_room(guest=introduction is not None):
+        elif self._attempts.of(peer) is None and not self._attempts.has_room(
+            guest=introduction is not None or not self._is_member(peer)
+        ):
             self._faults["signal: too many attempts"] += 1
             wait = _ADMISSION_RETRY
         if wait:

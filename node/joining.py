@@ -26,6 +26,7 @@ from chain.records import KeepEpoch
 from node.bus import Bus
 from node.errors import Exit, NodeError, UsageError
 from node.events import AnyEvent, NoticeEvent, WordsEvent
+from node.lobby import OpenLobby
 from node.mesh import Mesh
 from signaling.description import Offer
 from signaling.invitation import Invitation, invitation_key
@@ -46,6 +47,10 @@ _REASONS: Final = {
 _HINT: Final = "Join with another --as NICK or a new invitation, whichever it says."
 
 
+Way = Invitation | Offer | OpenLobby
+"""What a newcomer comes with."""
+
+
 @dataclass(frozen=True)
 class Admitted:
     """What a newcomer begins its record from."""
@@ -62,7 +67,7 @@ class Newcomer:
     def __init__(
         self,
         *,
-        way: Invitation | Offer,
+        way: Way,
         nick: str,
         identity: SigningKey,
         vote: SigningKey,
@@ -71,14 +76,16 @@ class Newcomer:
         inbox: trio.MemoryReceiveChannel[Input],
         faults: Counter[str],
     ) -> None:
-        """`way`: an offer brings us to a member, which then grants the invitation."""
+        """`way`: an offer brings us to a member, and a lobby shows one; it then grants the invitation."""
         self._me = MemberId(bytes(identity.verify_key))
         self._mesh = mesh
         self._bus = bus
         self._inbox = inbox
         self._faults = faults
         self._room = RoomId(way.room)
-        self._inviter = way.inviter if isinstance(way, Invitation) else way.sender
+        self._inviter = _inviter_of(way)
+        self.asks_password = not isinstance(way, Invitation) and way.protected
+        """It is known that this room asks for a password."""
         self._make_request = partial(_make_request, nick=nick, identity=identity, vote=vote)
         self._vote_key = bytes(vote.verify_key)
         self._request: Request | None = None
@@ -111,7 +118,7 @@ class Newcomer:
         return sender in self._known()
 
     def _known(self) -> set[bytes]:
-        return {self._inviter, *self._present}
+        return {*self._present} if self._inviter is None else {self._inviter, *self._present}
 
     def on_presence(self, member: bytes) -> None:
         """Somebody may be asked, whoever it is: what it says has to follow from the room's fingerprint."""
@@ -246,6 +253,18 @@ def _says_hello(data: bytes) -> bool:
         return any(isinstance(message, Hello) for message in unpack(data))
     except MalformedError:
         return False
+
+
+def _inviter_of(way: Way) -> bytes | None:
+    match way:
+        case Invitation(inviter=inviter):
+            return inviter
+        case Offer(sender=sender):
+            return sender
+        case OpenLobby():
+            return None  # whoever says that it is there
+        case _:
+            assert_never(way)
 
 
 def _anchor_of(invitation: Invitation) -> Anchor | None:

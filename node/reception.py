@@ -206,8 +206,17 @@ class Guest:
         self._accepted = False
         self._paused = False
 
-    def expect(self, room: bytes) -> None:
-        """It is known, before anybody was reached, that this room will ask for a password."""
+    @property
+    def is_over(self) -> bool:
+        """Whether the password was wrong, so that `run` ends."""
+        return self._over is not None
+
+    async def ready(self, room: bytes) -> None:
+        """Have the password, be it typed now, before a member of this room asks for it and waits."""
+        self._expect(room)
+        await self._told.wait()
+
+    def _expect(self, room: bytes) -> None:
         if not self._asked.is_set():
             self._room = room
             self._asked.set()
@@ -238,7 +247,7 @@ class Guest:
             if len(welcome) != 3 or welcome[:2] != bytes((_WELCOME, VERSION)) or welcome[2] & ~_YES:
                 self._fail("no welcome")
             if welcome[2]:
-                self.expect(meeting.offer.room)
+                self._expect(meeting.offer.room)
                 scope.deadline += _TYPING - _DEADLINE  # before the member gives us up
                 await self._told.wait()
                 scope.deadline = trio.current_time() + _DEADLINE

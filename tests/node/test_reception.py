@@ -185,7 +185,7 @@ async def test_with_nobody_to_ask_it_says_how_to_give_the_password() -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(UsageError, match="--password-file")):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(guest.run)
-            guest.expect(ROOM)
+            nursery.start_soon(guest.ready, ROOM)
 
 
 async def test_a_member_is_asked_nothing_though_it_does_not_know_yet_that_it_is_one() -> None:

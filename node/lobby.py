@@ -1,0 +1,50 @@
+"""A lobby seen by somebody without an invitation: which room it shows, and whether it lets one in.
+
+A session is signed by nobody: whoever writes to the folder may name another room. Who joins by a password
+is safe from that, for a member that does not know the password cannot prove that it does.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from signaling.carriers import carrier_from_spec
+from signaling.errors import SignalError
+from signaling.lobby import Lobby, LobbySession
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenLobby:
+    """What a lobby says of its room. `room`: its id, 32 bytes."""
+
+    room: bytes
+    name: str
+    protected: bool
+    """A password is asked, and an invitation is handed to who knows it."""
+    full: bool
+
+
+async def look_into(via: Sequence[str]) -> OpenLobby | None:
+    """The room of the first of these carriers that is a lobby with somebody in it; protected ones first."""
+    shown = [found for spec in via if (found := await _session(spec)) is not None]
+    shown.sort(key=lambda found: not found.protected)
+    return shown[0] if shown else None
+
+
+async def _session(spec: str) -> OpenLobby | None:
+    session: LobbySession | None = None
+    with suppress(SignalError):  # an unknown carrier is an error when it is used, and a folder may be away
+        carrier = carrier_from_spec(spec)
+        if isinstance(carrier, Lobby):
+            session = await carrier.read_session()
+        await carrier.aclose()
+    if session is None or session.is_stale(now=time.time()):
+        return None
+    try:
+        room = bytes.fromhex(session.url)
+    except ValueError:
+        return None
+    if len(room) != 32:
+        return None
+    return OpenLobby(room=room, name=session.name, protected=session.protected, full=session.is_full)
