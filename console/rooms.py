@@ -27,11 +27,9 @@ from console.welcome import (
 from node.api import NodeApi
 from node.config import Home, RoomConfig
 from node.control import connect_control
-from node.create import checked_carriers
 from node.errors import Exit, TimedOut, Unreachable, UsageError
-from node.joining import Way
 from node.lobby import look_into
-from node.node import create_room, open_node, read_invitation
+from node.node import Way, create_room, open_node, read_invitation
 from node.tokens import drawn_as_pictures
 
 _SHOWN_AGAIN: Final = 10  # items, when a chat is reopened
@@ -134,7 +132,7 @@ async def _way_in(
     lines: LineReader,
 ) -> Way:
     """The token that was given; without one a lobby whose room asks for a password, or a token after all."""
-    lobby = await look_into(checked_carriers(via)) if token is None and scan is None else None
+    lobby = await look_into(via) if token is None and scan is None else None
     if lobby is not None:
         name = one_line(lobby.name)
         if lobby.full:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from node.create import checked_carriers
 from signaling.carriers import carrier_from_spec
 from signaling.errors import SignalError
 from signaling.lobby import Lobby, LobbySession
@@ -26,15 +27,18 @@ class OpenLobby:
 
 
 async def look_into(via: Sequence[str]) -> OpenLobby | None:
-    """The room of the first of these carriers that is a lobby with somebody in it; protected ones first."""
-    shown = [found for spec in via if (found := await _session(spec)) is not None]
+    """The room of the first of these carriers that is a lobby with somebody in it; protected ones first.
+
+    UsageError for a carrier that there is not.
+    """
+    shown = [found for spec in checked_carriers(via) if (found := await _session(spec)) is not None]
     shown.sort(key=lambda found: not found.protected)
     return shown[0] if shown else None
 
 
 async def _session(spec: str) -> OpenLobby | None:
     session: LobbySession | None = None
-    with suppress(SignalError):  # an unknown carrier is an error when it is used, and a folder may be away
+    with suppress(SignalError):  # the folder may be away
         carrier = carrier_from_spec(spec)
         if isinstance(carrier, Lobby):
             session = await carrier.read_session()

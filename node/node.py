@@ -48,7 +48,7 @@ from signaling.invitation import Invitation
 if TYPE_CHECKING:
     from chain.store import Store
 
-__all__ = ["Node", "create_room", "open_node", "read_invitation"]
+__all__ = ["Node", "Way", "create_room", "open_node", "read_invitation"]
 
 logger = logging.getLogger(__name__)
 

@@ -162,3 +162,35 @@ async def test_who_types_the_password_at_a_terminal_does_not_see_it(tmp_path: Pa
                 await process.wait()
             os.close(person)
         assert PASSWORD.encode() not in shown
+
+
+async def test_who_knows_the_password_joins_a_lobby_without_an_invitation(tmp_path: Path) -> None:
+    right, wrong = files(tmp_path)
+    async with family() as children:
+        homes = Homes(children, tmp_path)
+        await found(homes, right)
+        await shown_session(tmp_path / "lobby")
+
+        bob = await homes.start("bob", "join", *homes.via, "--as", "bob", "--password-file", wrong)
+        assert await refused(bob) == "The password is wrong."
+
+        bob = await homes.start("bob", "join", *homes.via, "--as", "bob", "--password-file", right)
+        await homes.all_have(2)
+        await bob.say("through the front door")
+        await homes.everyone_sees({"through the front door"})
+        for name in ("ann", "bob"):
+            code, (status,), _ = await homes.run(name, "status")
+            assert (code, status["n"], status["up"]) == (0, 2, 2)
+        lobby = tmp_path / "lobby"
+        assert not list(lobby.glob("*.answer.bin")), "what carried the connection is gone"
+
+
+async def test_a_lobby_without_a_password_lets_nobody_in_who_has_no_invitation(tmp_path: Path) -> None:
+    async with family() as children:
+        homes = Homes(children, tmp_path)
+        await homes.found()
+        await shown_session(tmp_path / "lobby")
+        bob = await homes.start("bob", "join", *homes.via, "--as", "bob")
+        await bob.end_input()
+        assert await bob.wait(within=PATIENCE) == 2
+        assert b"nobody gets in without an invitation: ask a member for one" in bob.complaints
