@@ -8,11 +8,13 @@ from signaling.directory import DirectoryCarrier
 from signaling.errors import CarrierError
 from signaling.log import LogCarrier
 from signaling.paste import PasteCarrier
+from signaling.qr import qr_carrier
 
 _CARRIERS: Final[dict[str, Callable[[str, CarrierContext], Carrier]]] = {
     "dir": DirectoryCarrier,
     "log": LogCarrier,
     "paste": PasteCarrier,
+    "qr": qr_carrier,
 }
 
 

@@ -210,6 +210,10 @@ class Seen:
         self._versions[key] = version
         return True
 
+    def has(self, name: str, version: int) -> bool:
+        """Whether it was dealt with."""
+        return self._versions.get(hash(name)) == version
+
     def forget(self, name: str) -> None:
         """Look at it again."""
         self._versions.pop(hash(name), None)
