@@ -139,6 +139,20 @@ def test_a_certificate_by_acks_of_later_slots_shows_what_leads_there() -> None:
     assert newcomer.delivered(LIAR) == {0: [head_of(first).id]}
 
 
+def test_what_was_delivered_stays_certified_while_slots_of_a_higher_certificate_are_missing() -> None:
+    lanes, first, made = shown_by_later_acks()
+    third = lanes.slot(LIAR, "third", after=lanes.slot(LIAR, "second", after=first))
+    acks = tuple(lanes.ack(place, third) for place in (1, 2, 3, ACCOMPLICE))
+    higher = replace(made, head=head_of(third), acks=acks, chain=())
+    newcomer = Lanes(7, liars=range(1, 7))
+    newcomer.tell(0, first, made, by=1)
+    newcomer.run()
+    newcomer.tell(0, higher, by=1)
+    broadcast = newcomer.peers[0].broadcast
+    assert broadcast.lanes[LIAR].certificate == higher
+    assert broadcast.is_certified(LIAR, head_of(first))
+
+
 def wrong_certificates() -> dict[str, SlotCertificate]:
     lanes, first, made = shown_by_later_acks()
     other = lanes.slot(LIAR, "other")

@@ -105,6 +105,18 @@ MUTANTS = (
         (SHOWN + "test_what_was_delivered_before_the_lane_forked_can_be_shown_whatever_an_acker_acks_later",),
     ),
     Mutant(
+        "delivered-not-certified-for-good",
+        "What was delivered stays certified, whatever is remembered of why.",
+        (
+            Edit(
+                BROADCAST,
+                "        if head.id in self.delivered_at:\n            return True\n",
+                "",
+            ),
+        ),
+        (SHOWN + "test_what_was_delivered_stays_certified_while_slots_of_a_higher_certificate_are_missing",),
+    ),
+    Mutant(
         "certificate-as-single-acks",
         "A certificate counts as a whole, also where there is no room for one of its acks.",
         (
