@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -144,9 +144,13 @@ class Family:
         self._children: list[Child] = []
 
     async def start(self, name: str, *arguments: str, program: str = "cli") -> Child:
-        """A new process. A session of its own: Ctrl-C is for its parent, who then ends it."""
+        """A new process."""
+        return await self.run(name, command(*arguments, program=program))
+
+    async def run(self, name: str, line: Sequence[str]) -> Child:
+        """The same by a whole command line, in a session of its own: Ctrl-C is for its parent, who ends it."""
         process = await trio.lowlevel.open_process(
-            command(*arguments, program=program),
+            line,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

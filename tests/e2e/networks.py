@@ -1,0 +1,77 @@
+"""Hosts of their own for the tests: network namespaces, a cable between two, a firewall before one."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from console.children import Child, Family, command
+
+needs_hosts = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("nft"),
+    reason="network namespaces need root, iproute2 and nftables",
+)
+
+# Who asks for something gets the answer; whoever comes unasked is dropped, as at home behind a router.
+FIREWALL = """
+table inet guard {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    iif lo accept
+    meta l4proto ipv6-icmp accept
+    ct state established,related accept
+    counter name dropped drop
+  }
+  counter dropped { }
+}
+"""
+
+
+class Host:
+    """One namespace; `address` is what the other end of its cable reaches it by."""
+
+    def __init__(self, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+
+    async def start(self, children: Family, who: str, *arguments: str) -> Child:
+        """A pigeon that lives there."""
+        return await children.run(who, ["ip", "netns", "exec", self.name, *command(*arguments)])
+
+    def do(self, *line: str, text: str = "") -> str:
+        done = subprocess.run(
+            ["ip", "netns", "exec", self.name, *line], input=text, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    def guard(self) -> None:
+        """Put the firewall up."""
+        self.do("nft", "-f", "-", text=FIREWALL)
+
+    def dropped(self) -> int:
+        """Packets that came unasked."""
+        return int(
+            self.do("nft", "list", "counter", "inet", "guard", "dropped").split("packets ")[1].split()[0]
+        )
+
+
+@asynccontextmanager
+async def two_hosts() -> AsyncIterator[tuple[Host, Host]]:
+    """Two with a cable between them and no way elsewhere; gone afterwards."""
+    tag = f"pg{os.getpid()}"
+    hosts = Host(f"{tag}a", "10.99.0.1"), Host(f"{tag}b", "10.99.0.2")
+    async with AsyncExitStack() as stack:
+        for host in hosts:
+            subprocess.run(["ip", "netns", "add", host.name], check=True)
+            stack.callback(subprocess.run, ["ip", "netns", "del", host.name], check=False)
+        first, second = hosts
+        cable = ["ip", "link", "add", "eth0", "netns", first.name, "type", "veth", "peer", "name", "eth0"]
+        subprocess.run([*cable, "netns", second.name], check=True)
+        for host in hosts:
+            host.do("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
+            host.do("ip", "link", "set", "lo", "up")
+            host.do("ip", "link", "set", "eth0", "up")
+        yield hosts
