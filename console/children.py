@@ -148,7 +148,7 @@ class Family:
         return await self.run(name, command(*arguments, program=program))
 
     async def run(self, name: str, line: Sequence[str]) -> Child:
-        """The same by a whole command line, in a session of its own: Ctrl-C is for its parent, who ends it."""
+        """The same by a whole command line, in its own session: Ctrl-C is for its parent, who ends it."""
         process = await trio.lowlevel.open_process(
             line,
             stdin=subprocess.PIPE,
