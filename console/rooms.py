@@ -1,6 +1,7 @@
 """The verbs that open a room and stay in it: new, join, chat, up."""
 
 import getpass
+import math
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -28,7 +29,7 @@ from node.api import NodeApi
 from node.config import Home, RoomConfig
 from node.control import connect_control
 from node.errors import Exit, TimedOut, Unreachable, UsageError
-from node.lobby import look_into
+from node.lobby import await_offer, look_into, shows_offers
 from node.node import Way, create_room, open_node, read_invitation
 from node.tokens import drawn_as_pictures
 
@@ -142,6 +143,14 @@ async def _way_in(
             return lobby
         await screen.notice(
             f"The room {name} is here, but nobody gets in without an invitation: ask a member for one."
+        )
+    if token is None and scan is None and shows_offers(via):
+        await screen.notice("Looking for an invitation among the pictures; Ctrl-C ends.")
+        with trio.move_on_after(math.inf if settings.timeout is None else settings.timeout):
+            return await await_offer(via)
+        raise Unreachable(
+            "No picture with an invitation came in time.",
+            "Put one there, or give the token: pigeon join TOKEN.",
         )
     return read_invitation(await token_given(settings, token, scan, lines=lines, wanted=WAYS_IN))
 

@@ -1,4 +1,4 @@
-"""A lobby seen by somebody without an invitation: which room it shows, and whether it lets one in.
+"""A place seen by somebody without an invitation: which room it shows, and what lets one in.
 
 A session is signed by nobody: whoever writes to the folder may name another room. Who joins by a password
 is safe from that, for a member that does not know the password cannot prove that it does.
@@ -9,8 +9,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import trio
+
 from node.create import checked_carriers
+from signaling.carrier import Hands
 from signaling.carriers import carrier_from_spec
+from signaling.description import Offer, decode_offer
 from signaling.errors import SignalError
 from signaling.lobby import Lobby, LobbySession
 
@@ -34,6 +38,36 @@ async def look_into(via: Sequence[str]) -> OpenLobby | None:
     shown = [found for spec in checked_carriers(via) if (found := await _session(spec)) is not None]
     shown.sort(key=lambda found: not found.protected)
     return shown[0] if shown else None
+
+
+def shows_offers(via: Sequence[str]) -> bool:
+    """Whether one of these carriers may show, by itself, an offer that invites. UsageError as look_into."""
+    return any(
+        carrier.bare and not isinstance(carrier, Hands)
+        for carrier in map(carrier_from_spec, checked_carriers(via))
+    )
+
+
+async def await_offer(via: Sequence[str]) -> Offer:
+    """The first offer that one of these carriers shows and that invites newcomers; may take for ever."""
+    found: list[Offer] = []
+    async with trio.open_nursery() as nursery:
+
+        async def look(spec: str) -> None:
+            carrier = carrier_from_spec(spec)
+            if not carrier.bare or isinstance(carrier, Hands):
+                return
+            async for parcel in carrier.parcels():
+                with suppress(SignalError):  # an old one, or somebody's holiday pictures
+                    offer = decode_offer(parcel.payload, room=None, me=None, now=int(time.time()))
+                    if offer.invites:
+                        found.append(offer)
+                        nursery.cancel_scope.cancel()
+                        return
+
+        for spec in checked_carriers(via):
+            nursery.start_soon(look, spec)
+    return found[0]
 
 
 async def _session(spec: str) -> OpenLobby | None:
