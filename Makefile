@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check sim mutants fuzz crash bench catchup clean
+.PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ sim: setup  ## Seeded simulation of the chain core: every seed must keep every p
 
 mutants: setup  ## Rules broken on purpose, one at a time: a test or a seed has to notice each.
 	$(BIN)/python -m tests.mutants.run
+
+pictures: setup  ## Pictures of tokens, harmed in eighteen ways: how many are still read, and QR versions.
+	$(BIN)/python -m tests.pictures.run
 
 crash: setup  ## Real nodes killed at every write, torn and full disks, flipped bits: nothing shown is lost.
 	$(BIN)/python -m tests.crash.run

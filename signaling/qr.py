@@ -38,6 +38,8 @@ from signaling.pictures import MAX_FILE, draw_png, read_codes
 from signaling.polling import Polling
 
 _PICTURE: Final = re.compile(r".+\.(png|jpg|jpeg|jpe|webp)", re.IGNORECASE | re.DOTALL)
+_OURS: Final = re.compile(r"(offer|answer)-[0-9a-f]{16}\.png")
+_MAX_SWEPT: Final = 64  # files removed in one look
 _MAX_SEEN: Final = 200_000  # about 20 MB when somebody fills the folder
 _MAX_READS: Final = 4  # pictures in one look: four seconds of processor time at most
 _MAX_OURS: Final = 64 * 1024  # bytes of a picture that we drew
@@ -99,7 +101,8 @@ class QrFolderCarrier:
 class _Scan:
     """One look after another, in a thread; each version of a picture is read once, the latest arrival first.
 
-    What arrived before any offer that may be open now is left alone: somebody's holidays, ten thousand files.
+    What arrived before any offer that may be open now is not read: somebody's holidays, ten thousand files.
+    With a name of ours it is removed: whoever drew it was killed and never came back.
     """
 
     def __init__(self, mine: dict[str, tuple[bytes, bytes]], complaints: Complaints) -> None:
@@ -109,14 +112,22 @@ class _Scan:
         self._had: set[str] = set()  # their turn: files that change all the time must not keep others waiting
 
     def __call__(self, folder: int) -> tuple[list[Parcel], bool]:
+        # A file server's clock may be years behind: old is what is old by its clock and by ours.
         dead = min(time.time(), os.fstat(folder).st_mtime) - _DEAD_AFTER
         waiting: list[tuple[float, str]] = []
+        swept = 0
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not _PICTURE.fullmatch(entry.name):
                     self._other(folder, entry)
-                elif (arrived := self._arrived(entry)) is not None and arrived > dead:
+                elif (arrived := self._arrived(entry)) is None:
+                    continue
+                elif arrived > dead:
                     waiting.append((arrived, entry.name))
+                elif _OURS.fullmatch(entry.name) and swept < _MAX_SWEPT:
+                    swept += 1
+                    with suppress(OSError):  # somebody else's to remove
+                        os.unlink(entry.name, dir_fd=folder)
         if all(name in self._had for _, name in waiting):
             self._had.clear()
         turn = heapq.nlargest(_MAX_READS, (each for each in waiting if each[1] not in self._had))

@@ -185,12 +185,16 @@ def test_pictures_that_change_all_the_time_do_not_keep_others_waiting(tmp_path: 
     raise AssertionError("the offer's turn does not come")
 
 
-def test_a_folder_of_old_photos_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_photos_are_left_alone_and_what_a_killed_program_drew_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "offer.png").write_bytes(picture(OFFER))
+    (tmp_path / f"answer-{ANSWER.key.hex()[:16]}.png").write_bytes(picture(ANSWER))
     now = tmp_path.stat().st_mtime
     monkeypatch.setattr("signaling.qr.time.time", lambda: now + 93_000)
     os.utime(tmp_path, (now + 95_000,) * 2)
     assert looks(tmp_path) == ([], {})
+    assert [path.name for path in tmp_path.iterdir()] == ["offer.png"]
 
 
 def test_a_qr_carrier_without_a_folder_is_carried_by_hand_and_a_folder_needs_a_name() -> None:
