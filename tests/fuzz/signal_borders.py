@@ -29,6 +29,7 @@ from signaling.description import (
     answer_hint,
     decode_answer,
     decode_offer,
+    decode_ufrag,
     encode,
     make_answer,
     make_offer,
@@ -36,6 +37,7 @@ from signaling.description import (
 from signaling.envelope import Envelope, open_envelope, open_presence, presence_parcel
 from signaling.errors import SignalError
 from signaling.handshake import Binding, Failed, Handshake, Role
+from signaling.ice import MAX_SEALED_ANSWER, answer_credentials
 from signaling.invitation import (
     Anchor,
     Invitation,
@@ -202,6 +204,46 @@ def _answer_feed() -> Feed:
     return feed
 
 
+def _names() -> list[bytes]:
+    """The answer as the ICE name of its sender, before it is sealed."""
+    return [encode(answer)[5:] for answer in _answers()]
+
+
+def _sealed_name(data: bytes, dice: random.Random) -> bytes:
+    """As who holds the offer would send it: signed, and sealed."""
+    head = encode(_answers()[0])[:5]
+    data = _sign_answer(head + data, dice)[5:] if dice.random() < 0.8 else data
+    return answer_credentials(offers()[0].seed, data[:MAX_SEALED_ANSWER])[0].encode()
+
+
+def _sealed_names() -> list[bytes]:
+    return [answer.transport.ufrag.encode() for answer in _answers()]
+
+
+def _name_feed() -> Feed:
+    offer = offers()[0]
+
+    def feed(data: bytes) -> object:
+        answer = decode_ufrag(data.decode("utf-8", "replace"), offer=offer, now=NOW)
+        same(answer.transport.ufrag.encode(), data)
+        return answer.hash
+
+    return feed
+
+
+def _bare_offers() -> list[bytes]:
+    return [encode(offer) for offer in offers() if offer.recipient is None]
+
+
+def _bare_offer_feed() -> Feed:
+    def feed(data: bytes) -> object:
+        offer = decode_offer(data, room=None, me=None, now=NOW)
+        same(encode(offer), data)
+        return offer.transport
+
+    return feed
+
+
 def _refusals() -> list[bytes]:
     return [make_refusal(key=BOB, offer=offers()[0], reason=reason) for reason in Reason]
 
@@ -360,6 +402,9 @@ DECODERS = [
     signal_decoder("invitation/token", MESSAGEPACK, _encoded_invitations, _invitation_token_feed, _in_token),
     signal_decoder("offer", BINARY, _encoded_offers, _offer_feed, often(_sign_offer)),
     signal_decoder("answer", BINARY, _encoded_answers, _answer_feed, often(_sign_answer)),
+    signal_decoder("offer/bare", BINARY, _bare_offers, _bare_offer_feed, often(_sign_offer)),
+    signal_decoder("answer/name", TEXT, _sealed_names, _name_feed),
+    signal_decoder("answer/sealed", BINARY, _names, _name_feed, _sealed_name),
     signal_decoder("refusal", BINARY, _refusals, _refusal_feed, often(_sign_refusal)),
     signal_decoder("presence", BINARY, presences, _presence_feed, often(_sign_presence)),
     signal_decoder("seal", BINARY, _paddings, _unseal_feed, sealed),
