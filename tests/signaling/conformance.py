@@ -27,6 +27,7 @@ from signaling.envelope import Envelope, seal_envelope
 from signaling.errors import OwnToken, SignalError
 
 PATIENCE = 20.0
+SECRET = b"s" * 512
 ROOM = RoomId(b"r" * 32)
 _ISSUED = 1_800_000_000
 _ADDRESS = (Candidate("host", "192.168.1.20", 50_000),)
@@ -109,15 +110,21 @@ class Place:
             return
         self.path.mkdir(exist_ok=True)
         name = b"n" * 32
+        self.secret.write_bytes(SECRET)
         for number, ending in enumerate((".offer.bin", ".answer.bin", f".{'0' * 16}.log", ".png")):
             (self.path / f"{name.hex()}{ending}").write_bytes(os.urandom(512))
-            (self.path / f"{number:064x}{ending}").symlink_to("/etc/passwd")
+            (self.path / f"{number:064x}{ending}").symlink_to(self.secret)
             os.mkfifo(self.path / f"{number + 100:064x}{ending}")
             (self.path / f"{number + 200:064x}{ending}").mkdir()
             (self.path / f"{name.hex()} (conflicted copy){ending}").write_bytes(b"")
         (self.path / "host.offer.bin").write_bytes(b"\x93\x01")
         (self.path / "session.json").write_bytes(b"{")
         (self.path / os.fsdecode(b"\xff\xfe\n\x1b[31m")).write_bytes(b"z")
+
+    @property
+    def secret(self) -> Path:
+        """What links in a spoilt place point to."""
+        return self.path.with_name("secret")
 
     def left(self) -> list[str]:
         """What is there."""

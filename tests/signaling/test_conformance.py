@@ -10,7 +10,7 @@ import trio
 from signaling.carrier import PRESENCE_KEY, Carrier, Parcel, ParcelKind
 from signaling.carriers import carrier_from_spec
 from signaling.errors import CarrierError
-from tests.signaling.conformance import CASES, PATIENCE, Desk, Place, Reader, descriptors
+from tests.signaling.conformance import CASES, PATIENCE, SECRET, Desk, Place, Reader, descriptors
 
 OFFER, ANSWER = ParcelKind.OFFER, ParcelKind.ANSWER
 
@@ -109,6 +109,8 @@ async def test_junk_between_hinders_nothing_and_is_nothing(meeting: Meeting) -> 
     await reader.until(before)
     await meeting.send(meeting.ann, after)
     assert await reader.until(after) == [before, after]
+    if meeting.place.case.has_place:
+        assert meeting.place.secret.read_bytes() == SECRET
 
 
 async def test_a_newer_parcel_arrives_and_a_later_reader_sees_it_alone(meeting: Meeting) -> None:

@@ -2,18 +2,23 @@
 
 import logging
 import os
+import shutil
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
 from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, CarrierContext, Parcel, ParcelKind
 from signaling.carriers import carrier_from_spec
 from signaling.directory import DirectoryCarrier
+from signaling.directory_scan import Mine, Scan
 from signaling.errors import CarrierError
-from signaling.lobby import Lobby, LobbyProfile, LobbySession, keep_session
+from signaling.folder import Complaints, opened
+from signaling.lobby import Lobby, LobbyFriend, LobbyProfile, LobbySession, keep_session
 from signaling.seal import BUCKET
 
 
@@ -208,3 +213,220 @@ def test_a_parcel_has_a_fixed_key_and_a_bounded_payload() -> None:
         Parcel(kind=ParcelKind.OFFER, key=b"short", payload=b"")
     with pytest.raises(ValueError, match="16 KiB"):
         Parcel(kind=ParcelKind.OFFER, key=bytes(32), payload=bytes(MAX_PAYLOAD + 1))
+
+
+ROOM, OTHER = b"r" * 32, b"o" * 32
+HERE = Parcel(kind=ParcelKind.PRESENCE, key=PRESENCE_KEY, payload=b"here")
+
+
+def of_room(path: Path, room: bytes) -> DirectoryCarrier:
+    return DirectoryCarrier(str(path), CarrierContext(room=room))
+
+
+def shown(room: bytes, name: str) -> LobbySession:
+    return LobbySession(name=name, url=room.hex(), peers=1)
+
+
+async def test_two_rooms_in_one_folder_keep_their_own_session_presence_and_profiles(tmp_path: Path) -> None:
+    tea, beer = of_room(tmp_path, ROOM), of_room(tmp_path, OTHER)
+    assert await tea.publish_session(shown(ROOM, "tea")) is None
+    note = await beer.publish_session(shown(OTHER, "beer"))
+    assert note is not None
+    assert "the lobby of another room, too: 'tea'" in note
+    for carrier, word in ((tea, b"tea"), (beer, b"beer")):
+        await carrier.send(Parcel(kind=ParcelKind.PRESENCE, key=PRESENCE_KEY, payload=word))
+        await carrier.publish_profile(b"m" * 32, LobbyProfile(name=word.decode()))
+        found = await carrier.read_session()
+        assert found is not None
+        assert found.name == word.decode()
+    assert (await tea.read_profiles())[b"m" * 32].name == "tea"
+    assert (await beer.read_profiles())[b"m" * 32].name == "beer"
+    # Whoever looks for the second room looks in both places.
+    came = {each.payload for each in await take(of_room(tmp_path, OTHER).parcels(), 2)}
+    assert came == {b"tea", b"beer"}
+    assert (await take(of_room(tmp_path, ROOM).parcels(), 1))[0].payload == b"tea"
+    await beer.aclose()
+    await tea.aclose()
+    left = sorted(str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*") if each.is_file())
+    profile, aside = f"profile/{(b'm' * 32).hex()}.json", OTHER.hex()
+    assert left == sorted((f"{aside}/{profile}", f"{aside}/session.json", profile, "session.json"))
+
+
+async def test_a_folder_whose_room_is_gone_is_the_next_rooms(tmp_path: Path) -> None:
+    old = LobbySession(name="tea", url=ROOM.hex(), last_update=int((time.time() - 700) * 1000))
+    (tmp_path / "session.json").write_bytes(msgspec.json.encode(old))
+    beer = of_room(tmp_path, OTHER)
+    assert await beer.publish_session(shown(OTHER, "beer"), over=False) is None
+    await beer.send(HERE)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["host.offer.bin", "session.json"]
+    tea = of_room(tmp_path, ROOM)
+    assert await tea.publish_session(shown(ROOM, "tea")) is not None, "and it is the guest when it comes back"
+
+
+async def test_a_presence_moves_with_its_rooms_place(tmp_path: Path) -> None:
+    beer = of_room(tmp_path, OTHER)
+    await beer.send(HERE)
+    await of_room(tmp_path, ROOM).publish_session(shown(ROOM, "tea"))  # both began at once; the other won
+    await beer.send(HERE)
+    assert not (tmp_path / "host.offer.bin").exists()
+    assert (tmp_path / OTHER.hex() / "host.offer.bin").exists()
+    await beer.withdraw(ParcelKind.PRESENCE, PRESENCE_KEY)
+    assert [each.name for each in tmp_path.iterdir()] == ["session.json"]
+
+
+async def test_members_leave_a_fresh_session_of_their_room_alone(tmp_path: Path) -> None:
+    ann, bob = of_room(tmp_path, ROOM), of_room(tmp_path, ROOM)
+    await ann.publish_session(shown(ROOM, "tea"))
+    written = (tmp_path / "session.json").stat().st_ino
+    await bob.publish_session(shown(ROOM, "tea"), over=False)
+    assert (tmp_path / "session.json").stat().st_ino == written
+    late = LobbySession(name="tea", url=ROOM.hex(), last_update=int((time.time() - 301) * 1000))
+    (tmp_path / "session.json").write_bytes(msgspec.json.encode(late))
+    await bob.publish_session(shown(ROOM, "tea"), over=False)
+    found = await ann.read_session()
+    assert found is not None
+    assert not found.is_due(now=time.time())
+
+
+def test_a_room_is_full_when_its_members_are_as_many_as_may_be() -> None:
+    for peers, most, full in ((1, 2, False), (2, 2, True), (3, 2, True), (5, 0, False)):
+        assert LobbySession(name="", url="", peers=peers, max_peers=most).is_full is full
+
+
+async def test_profiles_come_as_they_were_written_and_hostile_ones_are_counted(tmp_path: Path) -> None:
+    carrier = of_room(tmp_path, ROOM)
+    assert await carrier.read_profiles() == {}
+    friend = LobbyFriend(room="ab" * 32, carriers=("dir:/x", "hub:https://hub.example"))
+    ann = LobbyProfile(name="ann", created=7, friends=(friend,))
+    await carrier.publish_profile(b"a" * 32, ann)
+    profiles = tmp_path / "profile"
+    assert b'"friends":[{"room":"abab' in (profiles / f"{(b'a' * 32).hex()}.json").read_bytes()
+    for number, junk in enumerate(
+        (
+            b"",
+            b"[",
+            b"[" * 50_000,
+            b'{"name": 7}',
+            b'{"name": "' + b"x" * 300 + b'"}',
+            b'{"name": "e", "friends": [{"room": "../../etc"}]}',
+            b'{"name": "e", "friends": [{"room": "' + b"ab" * 32 + b'\\n"}]}',
+            b'{"name": "e", "friends": [' + b'{"room": "' + b"ab" * 32 + b'"},' * 17 + b"]}",
+        )
+    ):
+        (profiles / f"{number:064x}.json").write_bytes(junk)
+    (tmp_path / "elsewhere").write_bytes(msgspec.json.encode(ann))
+    (profiles / f"{100:064x}.json").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(profiles / f"{101:064x}.json")
+    (profiles / "x.json").write_bytes(b"{}")
+    assert await carrier.read_profiles() == {b"a" * 32: ann}
+    assert carrier.faults == {"lobby: unreadable profile": 10}
+    for number in range(1000, 1200):
+        (profiles / f"{number:064x}.json").write_bytes(msgspec.json.encode(ann))
+    assert len(await carrier.read_profiles()) == 64
+
+
+async def test_a_profile_is_not_written_through_a_link(tmp_path: Path) -> None:
+    lobby, elsewhere = tmp_path / "lobby", tmp_path / "elsewhere"
+    lobby.mkdir()
+    elsewhere.mkdir()
+    (lobby / "profile").symlink_to(elsewhere)
+    carrier = of_room(lobby, ROOM)
+    with pytest.raises(CarrierError):
+        await carrier.publish_profile(b"a" * 32, LobbyProfile(name="ann"))
+    assert await carrier.read_profiles() == {}
+    (lobby / OTHER.hex()).symlink_to(elsewhere)
+    await carrier.publish_session(shown(ROOM, "tea"))
+    with pytest.raises(CarrierError):
+        await of_room(lobby, OTHER).send(HERE)
+    assert list(elsewhere.iterdir()) == []
+
+
+async def test_what_vanished_from_the_folder_is_left_again_until_it_is_withdrawn(tmp_path: Path) -> None:
+    lobby = tmp_path / "stick"
+    ours, theirs = DirectoryCarrier(str(lobby)), DirectoryCarrier(str(lobby))
+    await ours.send(parcel(1))
+    await ours.send(parcel(2))
+    await ours.send(HERE)
+    await ours.withdraw(ParcelKind.OFFER, parcel(2).key)
+    shutil.rmtree(lobby)
+    async with trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            async for _ in ours.parcels():
+                pass
+
+        nursery.start_soon(read)
+        came = await take(theirs.parcels(), 2)
+        nursery.cancel_scope.cancel()
+    assert sorted(came, key=lambda each: each.kind.value) == [parcel(1), HERE]
+    await ours.aclose()
+    assert list(lobby.iterdir()) == []
+
+
+def look(carrier_path: Path, faults: Counter[str]) -> list[Parcel]:
+    complaints = Complaints(carrier_path, kind="lobby", faults=faults, quiet=True)
+    with opened(carrier_path, make=False) as folder:
+        return Scan(complaints, mine=Mine(), aside=None)(folder)[0]
+
+
+def test_what_outlived_every_offer_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    now, day = time.time(), 24 * 3600
+    for number, age in ((1, day + 3700), (2, day + 3500), (3, 0), (4, -day), (5, 50 * 365 * day)):
+        path = tmp_path / f"{number:064x}.offer.bin"
+        path.write_bytes(b"p" * BUCKET)
+        os.utime(path, (now - age, now - age))
+    holiday, host = tmp_path / "holiday.jpg", tmp_path / "host.offer.bin"
+    for path in (holiday, host):
+        path.write_bytes(b"z")
+        os.utime(path, (0, 0))
+    os.mkfifo(tmp_path / f"{6:064x}.offer.bin")
+    os.utime(tmp_path / f"{6:064x}.offer.bin", (0, 0))
+    found = look(tmp_path, Counter())
+    assert sorted(each.key[-1] for each in found) == [0, 2, 3, 4]
+    assert sorted(each.name[62:66] for each in tmp_path.glob("*.bin")) == ["", "02.o", "03.o", "04.o", "06.o"]
+    assert holiday.exists()
+
+
+def test_where_the_file_servers_clock_stands_in_another_year_nothing_living_is_swept(tmp_path: Path) -> None:
+    path = tmp_path / f"{1:064x}.offer.bin"
+    path.write_bytes(b"p" * BUCKET)
+    os.utime(path, (1000, 1000))
+    os.utime(tmp_path, (1060, 1060))  # the server counts from its last power cut
+    assert [each.key[-1] for each in look(tmp_path, Counter())] == [1]
+
+
+def test_a_file_that_another_user_keeps_to_himself_is_read_once_he_lets_us(tmp_path: Path) -> None:
+    path = tmp_path / f"{1:064x}.offer.bin"
+    path.write_bytes(b"p" * BUCKET)
+    path.chmod(0)
+    tmp_path.chmod(0o777)
+    faults: Counter[str] = Counter()
+    root = os.geteuid() == 0
+    with opened(tmp_path, make=False) as folder:
+        scan = Scan(Complaints(tmp_path, kind="lobby", faults=faults, quiet=True), mine=Mine(), aside=None)
+        try:
+            if root:  # who may read everything becomes somebody else for a moment
+                os.seteuid(65534)
+            assert scan(folder) == ([], True)
+            assert scan(folder) == ([], True)
+        finally:
+            if root:
+                os.seteuid(0)
+        assert faults == {"lobby: unreadable file": 1}
+        path.chmod(0o644)
+        assert [each.key[-1] for each in scan(folder)[0]] == [1]
+
+
+async def test_a_folder_that_may_only_be_read_is_read_and_the_rest_is_said(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("nothing is read-only for root")
+    await DirectoryCarrier(str(tmp_path)).send(parcel(1))
+    carrier = DirectoryCarrier(str(tmp_path))
+    tmp_path.chmod(0o555)
+    try:
+        assert await take(carrier.parcels(), 1) == [parcel(1)]
+        with pytest.raises(CarrierError, match="Permission denied"):
+            await carrier.send(parcel(2))
+        await carrier.aclose()
+    finally:
+        tmp_path.chmod(0o755)
