@@ -16,7 +16,7 @@ REST_OF_TOKEN = "This token is not whole yet: paste the rest of it, or an empty 
 
 _TAKEN = {
     "offer": "Got the offer; connecting. If an answer is shown here next, carry it back.",
-    "answer": "Got the answer; connecting.",
+    "answer": "Got the answer: it connects within seconds, if it has not yet.",
 }
 
 NO_CARRIER = """\

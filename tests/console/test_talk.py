@@ -61,7 +61,7 @@ async def test_a_pasted_token_is_used_and_its_outcome_told_and_what_stands_aroun
     await talk.run(typed("before", *textwrap.wrap(ANSWER, 80), "after"), timeout=None)
     assert node.carried == [ANSWER]
     assert node.said == ["before", "after"]
-    assert told(screen) == ["Got the answer; connecting."]
+    assert told(screen) == ["Got the answer: it connects within seconds, if it has not yet."]
 
 
 async def test_a_token_that_is_no_good_is_told_with_the_nodes_own_sentence_and_not_said() -> None:

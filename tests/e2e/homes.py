@@ -15,9 +15,11 @@ NAMES = ("ann", "bob", "cal", "dee")
 class Homes:
     """Some homes under one directory, and what runs in them."""
 
-    def __init__(self, children: Family, place: Path) -> None:
+    def __init__(self, children: Family, place: Path, *, carrier: str | None = None) -> None:
+        """`carrier`: a spec; a folder that all can reach without one."""
         self.children = children
         self.place = place
+        self._carrier = carrier or f"dir:{place / 'lobby'}"
         self.nodes: dict[str, Child] = {}
 
     def at(self, name: str) -> tuple[str, str]:
@@ -25,15 +27,15 @@ class Homes:
 
     @property
     def via(self) -> tuple[str, str]:
-        return "--via", f"dir:{self.place / 'lobby'}"
+        return "--via", self._carrier
 
     async def start(self, name: str, verb: str, *arguments: str) -> Child:
         self.nodes[name] = await self.children.start(name, verb, *arguments, "--json", *self.at(name))
         return self.nodes[name]
 
-    async def found(self, *, rule: str = "auto") -> str:
+    async def found(self, *more: str, rule: str = "auto") -> str:
         """The first home makes the room; the invitation that it prints."""
-        node = await self.start("ann", "new", "tea", "--as", "ann", *self.via, "--admit", rule)
+        node = await self.start("ann", "new", "tea", "--as", "ann", *self.via, "--admit", rule, *more)
         await node.wait_for("room", within=PATIENCE)
         return str((await node.wait_for("invite", within=PATIENCE))["token"])
 
