@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup clean
+.PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup pairing clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ bench: setup  ## From `pending` to `final` on this machine: 200 messages, four r
 
 catchup: setup  ## A member missed 10,000 messages and one of its three peers lies; 40 ms round trip.
 	$(BIN)/python -m tests.bench.catch_up
+
+pairing: setup  ## Two homes linked by each carrier, five times each, timed.
+	$(BIN)/python -m tests.bench.pairing
 
 clean:  ## Remove the environment and every cache.
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,16 +3,22 @@
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import pytest
 
 from console.children import Child, Family, command
 
+
+def has_hosts() -> bool:
+    """Whether this machine lets us make hosts."""
+    return os.geteuid() == 0 and bool(shutil.which("ip")) and bool(shutil.which("nft"))
+
+
 needs_hosts = pytest.mark.skipif(
-    os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("nft"),
-    reason="network namespaces need root, iproute2 and nftables",
+    not has_hosts(), reason="network namespaces need root, iproute2 and nftables"
 )
 
 # Who asks for something gets the answer; whoever comes unasked is dropped, as at home behind a router.
@@ -40,6 +46,10 @@ class Host:
     async def start(self, children: Family, who: str, *arguments: str) -> Child:
         """A pigeon that lives there."""
         return await children.run(who, ["ip", "netns", "exec", self.name, *command(*arguments)])
+
+    def starter(self, children: Family) -> Callable[..., Awaitable[Child]]:
+        """As children.start, here."""
+        return partial(self.start, children)
 
     def do(self, *line: str, text: str = "") -> str:
         done = subprocess.run(
