@@ -3,7 +3,7 @@
 import hmac
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -11,7 +11,8 @@ import trio
 from nacl.signing import SigningKey
 
 from node.bus import Bus
-from node.config import RoomConfig
+from node.config import Home, RoomConfig
+from node.errors import NodeError
 from node.events import NoticeEvent
 from signaling.carrier import Carrier, CarrierContext
 from signaling.carriers import carrier_from_spec
@@ -29,9 +30,11 @@ def writer_key(identity: SigningKey, room: bytes) -> SigningKey:
     return SigningKey(hmac.digest(bytes(identity), b"pigeon/log-writer/v1\0" + room, "sha256"))
 
 
-def friends_of(rooms: Iterable[RoomConfig], *, but: str) -> tuple[LobbyFriend, ...]:
-    """The rooms, apart from one, that this home's user chose to show in the lobbies of the others."""
-    listed = [room for room in rooms if room.listed and room.fingerprint != but]
+def friends_of(home: Home, here: RoomConfig) -> tuple[LobbyFriend, ...]:
+    """The other rooms that this home's user chose to show in lobbies; blocking."""
+    listed: list[RoomConfig] = []
+    with suppress(NodeError):  # the settings of another room cannot be read: not this one's business
+        listed = [room for room in home.rooms() if room.listed and room.fingerprint != here.fingerprint]
     return tuple(LobbyFriend(room=room.fingerprint, carriers=room.via) for room in listed[:MAX_FRIENDS])
 
 
@@ -102,7 +105,7 @@ class Carriage:
         me: bytes,
         config: RoomConfig,
         *,
-        up: Callable[[], int],
+        members: Callable[[], int],
         protected: bool = False,
         friends: tuple[LobbyFriend, ...] = (),
     ) -> None:
@@ -117,7 +120,7 @@ class Carriage:
             return LobbySession(
                 name=config.name,
                 url=config.fingerprint,
-                peers=up(),
+                peers=members(),
                 max_peers=config.max_peers,
                 protected=protected,
             )

@@ -18,7 +18,7 @@ from chain.ids import MemberId
 from node.acquaintance import Acquaintances
 from node.api import MemberView
 from node.bus import Bus
-from node.carriage import Carriage
+from node.carriage import Carriage, friends_of
 from node.config import Home, RoomConfig
 from node.control import serve_control
 from node.create import check_name, checked_carriers, create_room, read_invitation
@@ -253,7 +253,13 @@ class Node:
                 identity, vote = mine.identity, mine.vote
                 if mine.store is not None:
                     await self._sit_down(mine.store, identity, vote, restarted=not mine.fresh, lost=mine.lost)
-                self._carriage = carriage = Carriage(self._via, bus=self._bus, faults=self.faults)
+                self._carriage = carriage = Carriage(
+                    self._via,
+                    bus=self._bus,
+                    faults=self.faults,
+                    identity=identity,
+                    room=bytes.fromhex(self._fingerprint),
+                )
                 stack.push_async_callback(carriage.aclose)
                 self._threshold.pairing.start(carriage.carriers, me=Identity(bytes(identity.verify_key)))
                 rtc = await stack.enter_async_context(
@@ -339,13 +345,15 @@ class Node:
         await self._seat.run(heard)
 
     async def _show(self, carriage: Carriage, identity: SigningKey) -> None:
+        await carriage.look(newcomer=self._newcomer is not None)
         config = await self.wait_admitted()
         seat = self._seat_for_good()
         await carriage.show(
             bytes(identity.verify_key),
             config,
+            members=lambda: seat.committee.n,
             protected=self._threshold.secret is not None,
-            up=lambda: seat.status().up,
+            friends=await trio.to_thread.run_sync(friends_of, self._home, config),
         )
 
     # keys and store
