@@ -257,7 +257,9 @@ async def test_junk_in_the_lobby_hinders_nobody(tmp_path: Path) -> None:
     (lobby / f"{'ab' * 32}.offer.bin").write_bytes(os.urandom(3000))
     (lobby / f"{'cd' * 32}.answer.bin").write_bytes(b"")
     (lobby / "session.json").write_text("{not json")
-    (lobby / f"{'ef' * 32}.offer.bin").symlink_to("/etc/passwd")
+    secret = tmp_path / "secret"
+    secret.write_text("not for the lobby")
+    (lobby / f"{'ef' * 32}.offer.bin").symlink_to(secret)
     (lobby / "a directory.bin").mkdir()
     with (lobby / f"{'01' * 32}.offer.bin").open("wb") as large:
         large.truncate(1 << 30)
@@ -266,6 +268,7 @@ async def test_junk_in_the_lobby_hinders_nobody(tmp_path: Path) -> None:
         await homes.grow(2)
         await homes.nodes["bob"].say("we are here")
         await homes.everyone_sees({"we are here"})
+    assert secret.read_text() == "not for the lobby"
 
 
 async def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path: Path) -> None:
