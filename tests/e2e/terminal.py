@@ -1,5 +1,6 @@
 """A pigeon on a real terminal: what somebody would see and type there."""
 
+import codecs
 import fcntl
 import os
 import re
@@ -29,6 +30,7 @@ class Terminal:
         self.process = process
         self.seen = ""
         self._master = master
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._news = trio.lowlevel.ParkingLot()
 
     async def type(self, text: str) -> None:
@@ -55,7 +57,7 @@ class Terminal:
                 data = os.read(self._master, 65536)
             except OSError:  # nobody has the other end open any more
                 return
-            self.seen += data.decode(errors="replace").replace("\r\n", "\n")
+            self.seen += self._decoder.decode(data).replace("\r\n", "\n")
             self._news.unpark_all()
 
 

