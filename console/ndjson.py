@@ -33,6 +33,7 @@ class MemberEvent(Event, frozen=True, tag="member"):
     have: int
     need: int
     rekey: bool
+    remark: str
 
 
 class LoggedEvent(FinalEvent, frozen=True, tag="final"):

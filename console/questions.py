@@ -81,11 +81,16 @@ async def carry(settings: Settings, *, token: str | None, scan: Path | None) -> 
 
 
 async def admit(settings: Settings, *, who: str) -> int:
-    """Approve somebody; on a terminal only after the safety words were compared."""
+    """Approve somebody; on a terminal only after the safety words were compared.
+
+    Who is not whom this home would expect is told of everywhere.
+    """
     async with running_node(settings) as node:
         asking = [each for each in await node.who() if each.state == "asks" and _is_meant(each, who)]
     if asking and asking[0].words and stdin_is_terminal() and not settings.yes:
         await _confirm(settings, asking[0])
+    elif asking and asking[0].remark:
+        await Out(settings).urgent(f"! {one_line(asking[0].remark)}")
     async with running_node(settings) as node:
         view = await node.admit(who)
     await make_screen(settings).approved(view)
@@ -98,6 +103,8 @@ def _is_meant(view: MemberView, who: str) -> bool:
 
 async def _confirm(settings: Settings, view: MemberView) -> None:
     out = Out(settings)
+    if view.remark:
+        await out.urgent(f"! {one_line(view.remark)}")
     await out.urgent(
         f"{one_line(view.nick)} asks to be let in. {safety_words(view.words, between='them and you')}"
     )

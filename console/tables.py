@@ -31,6 +31,8 @@ def members_table(members: list[MemberView], *, color: bool) -> str:
         if each.convicted:
             table.add_row("", Text("this key signed twice: it is not listened to"), "", "")
             table.add_row("", Text(f"to be for its removal: pigeon remove {one_line(each.nick)}"), "", "")
+        if each.remark:
+            table.add_row("", Text(f"! {one_line(each.remark)}"), "", "")
         if each.words:
             table.add_row("", Text(f"words: {one_line(each.words).upper()}"), "", "")
     return _drawn(table, color=color)
