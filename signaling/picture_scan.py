@@ -11,6 +11,7 @@ import json
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -81,24 +82,30 @@ def codes_in(data: bytes) -> list[str]:
 
 def _decoded(data: bytes, header: Header) -> "Image":
     """The picture in shades of grey, on white where it is transparent."""
-    from PIL import Image
-
     try:
-        picture = Image.open(io.BytesIO(data), formats=[header.format])
-        if picture.size != (header.width, header.height):
-            raise BadPicture("This picture contradicts itself about its size.")
-        if header.shrink > 1:
-            picture.draft("L", (header.width // header.shrink, header.height // header.shrink))
-        if picture.width * picture.height > MAX_PIXELS:
-            raise BadPicture("This picture cannot be made smaller while it is read.")
-        picture.load()
-        return _grey(picture)
+        with warnings.catch_warnings():  # about what is odd in a file: nobody is there to be warned
+            warnings.simplefilter("ignore")
+            return _grey(_loaded(data, header))
     except MemoryError:
         raise BadPicture("This picture takes too much memory.", "Save it anew as PNG or JPEG.") from None
     except BadPicture:
         raise
     except Exception:  # whatever Pillow's decoders raise; they name no family
         raise BadPicture("This picture is damaged or not whole.") from None
+
+
+def _loaded(data: bytes, header: Header) -> "Image":
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(data), formats=[header.format])
+    if picture.size != (header.width, header.height):
+        raise BadPicture("This picture contradicts itself about its size.")
+    if header.shrink > 1:
+        picture.draft("L", (header.width // header.shrink, header.height // header.shrink))
+    if picture.width * picture.height > MAX_PIXELS:
+        raise BadPicture("This picture cannot be made smaller while it is read.")
+    picture.load()
+    return picture
 
 
 def _grey(picture: "Image") -> "Image":

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from typing import Final
 
+import msgspec
+
 from signaling.errors import BadPicture, SignalError
 from signaling.picture_header import MAX_FILE, read_header
 from signaling.token import from_token, to_qr_text, to_token
@@ -77,6 +79,14 @@ _CELLS: Final = {
 }
 
 
+class _Answer(msgspec.Struct):
+    """What the process that read the picture says."""
+
+    codes: list[str] = []
+    message: str = ""
+    hint: str = ""
+
+
 def read_codes(data: bytes) -> list[str]:
     """Every token in the QR codes of a picture file, from top to bottom, each once; none is no error.
 
@@ -91,11 +101,14 @@ def read_codes(data: bytes) -> list[str]:
         raise _too_long() from None
     if done.returncode != 0:
         raise _too_long()
-    answer = json.loads(done.stdout)
-    if "message" in answer:
-        raise BadPicture(answer["message"], answer["hint"])
+    try:
+        answer = msgspec.json.decode(done.stdout, type=_Answer)
+    except msgspec.DecodeError:
+        raise _too_long() from None
+    if answer.message:
+        raise BadPicture(answer.message, answer.hint)
     tokens: dict[str, None] = {}
-    for text in answer["codes"]:
+    for text in answer.codes:
         try:
             tokens[to_token(*from_token(text))] = None
         except SignalError:

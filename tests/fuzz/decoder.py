@@ -53,6 +53,10 @@ class Decoder:
     """Whether the feed is a coroutine."""
     allowance: int = 16 << 20
     """Bytes of memory that one input may take, beyond a hundred for each of its own."""
+    slow: float = 0.05
+    """Seconds of processor time that one input may take."""
+    share: float = 1.0
+    """The part of the inputs that other decoders get which this one gets."""
 
     @property
     def mutator(self) -> Mutator:

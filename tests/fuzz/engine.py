@@ -18,8 +18,6 @@ import trio
 from tests.fuzz.decoder import Decoder, Feed, Refused
 from tests.fuzz.mutate import dice_for
 
-SLOW = 0.05
-"""Seconds of processor time that one input may take."""
 HANG = 2
 """Seconds of processor time after which an input counts as endless."""
 PER_BYTE = 100
@@ -124,7 +122,7 @@ class Run:
         tally.slowest = max(tally.slowest, took)
         _keep_highest(self._sizes, (len(data), index))
         _keep_highest(self._times, (took, index))
-        if took > SLOW and not problem:
+        if took > self._decoder.slow and not problem:
             problem = await self._is_slow(index)
         if problem:
             tally.failures.append((index, problem))
@@ -160,7 +158,7 @@ class Run:
             began = time.process_time()
             await Run(self._decoder, seed=self._seed).answer(feed, data, sound=False)
             best = min(best, time.process_time() - began)
-        return f"took {best * 1000:.0f} ms" if best > SLOW else ""
+        return f"took {best * 1000:.0f} ms" if best > self._decoder.slow else ""
 
     async def _spot_checks(self) -> None:
         """The memory that the largest and the slowest inputs take."""

@@ -177,7 +177,12 @@ def test_a_hostile_picture_costs_less_than_a_second_and_a_hundred_megabytes(
 
 def test_a_reader_that_dies_or_hangs_is_an_error_about_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     data = draw_png(TOKEN)
-    for program in ("import os; os.abort()", "import time; time.sleep(60)", "raise SystemExit(3)"):
+    for program in (
+        "import os; os.abort()",
+        "import time; time.sleep(60)",
+        "raise SystemExit(3)",
+        "print(7)",
+    ):
         monkeypatch.setattr("signaling.pictures._READ", program)
         monkeypatch.setattr("signaling.pictures._PATIENCE", 0.5)
         with pytest.raises(SignalError, match="too long or too much memory"):
