@@ -1,7 +1,8 @@
 """Asks linked peers for committed blocks in a row: the best first, the next answer while one is taken in.
 
 A claim costs little and is believed little: who claims and does not deliver is asked three times, with
-growing patience, and then no more on this link. So a liar holds nobody up, and no timer runs for ever.
+growing patience, and then no more on this link. So a liar holds nobody up, and no timer runs for ever. But
+what more members claim than may lie does exist, whatever went wrong: that is asked for again after a rest.
 Who delivers little at a time, be it right, gives way to others as well.
 """
 
@@ -15,6 +16,8 @@ from chain.outbox import Outbox
 PATIENCE = 5.0
 """Seconds without anything new from a peer before another one is asked; doubled at each of its failures."""
 TRIES = 3
+LONGEST = 5
+"""So many times patience is doubled at most."""
 LEAST_RATE = 32 * 1024
 """Bytes a second of what we lack that keep a peer from running out of patience: a trickle does not."""
 EXPECTED_RATE = 256 * 1024
@@ -33,10 +36,12 @@ MOST_HELD = 4 * 1024 * 1024
 class _Claim:
     height: int
     failures: int = 0
+    rests_until: float = 0.0
+    """Not asked before, if it failed too often."""
 
     @property
     def patience(self) -> float:
-        return PATIENCE * 2.0**self.failures
+        return PATIENCE * 2.0 ** min(self.failures, LONGEST)
 
 
 @dataclass(slots=True)
@@ -71,6 +76,8 @@ class Fetch:
         """Bytes a second of each peer's last answer, and when that was; a new link does not mend it."""
         self._too_large = 0
         """The height of an answer that was more than we hold: it is not asked for in advance."""
+        self._certain = 0
+        """Up to which height there are blocks, as more members say than may lie."""
 
     def claim(self, peer: MemberId, height: int) -> bool:
         """A linked peer says it has all blocks up to this height; false if it has lost our trust."""
@@ -86,7 +93,9 @@ class Fetch:
     def failed(self, peer: MemberId, *, now: float) -> None:
         """What was asked did not come, or was wrong."""
         if peer in self._claims:
-            self._claims[peer].failures += 1
+            claim = self._claims[peer]
+            claim.failures += 1
+            claim.rests_until = now + claim.patience
             self._note_rate(peer, 0.0, now)
         self._drop_from(peer)
 
@@ -158,11 +167,13 @@ class Fetch:
 
     # Questions
 
-    def pursue(self, height: int, *, now: float) -> float | None:
+    def pursue(self, height: int, *, now: float, witnesses: int | None = None) -> float | None:
         """See to it that somebody is being asked for blocks from `height` on.
 
-        When to look again; None when nobody is left who claims to have it.
+        What so many linked members claim is taken for certain; None: nothing is. When to look again; None
+        when nobody is left who claims to have it.
         """
+        self._certain = self._claimed_by(witnesses) if witnesses is not None else 0
         self._review(height, now)
         if not self._asked or self._asked[0].height > height:
             self._drop(0)
@@ -175,7 +186,16 @@ class Fetch:
             self._ask(last + 1, now)
         if any(asked.held and asked.height <= height for asked in self._asked):
             return now
-        return self._asked[0].deadline if self._asked else None
+        if self._asked:
+            return self._asked[0].deadline
+        resting = (claim.rests_until for claim in self._claims.values() if claim.height >= height)
+        return min(resting, default=None) if height <= self._certain else None
+
+    def _claimed_by(self, count: int) -> int:
+        """The height that so many linked members claim, trusted or not; 0 if there are not so many."""
+        members = self._out.members
+        heights = sorted(claim.height for peer, claim in self._claims.items() if peer in members)
+        return heights[-count] if len(heights) >= count else 0
 
     def _review(self, height: int, now: float) -> None:
         """Settle what is done, late or wrong; `height` is the first that we lack."""
@@ -217,7 +237,8 @@ class Fetch:
         able = [
             (claim.failures, -self._rate(peer, now), peer)
             for peer, claim in self._claims.items()
-            if claim.height >= height and claim.failures < TRIES
+            if claim.height >= height
+            and (claim.failures < TRIES or (height <= self._certain and now >= claim.rests_until))
         ]
         return min(able)[-1] if able else None
 

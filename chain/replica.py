@@ -365,7 +365,9 @@ class Replica:
     def _pursue(self) -> float | None:
         if self.state.forked or self.removed:
             return None
-        look_again = self._fetch.pursue(self.tip.height + 1, now=self.state.now)
+        look_again = self._fetch.pursue(
+            self.tip.height + 1, now=self.state.now, witnesses=self.tip.committee.f + 1
+        )
         self._greeting.behind(look_again is not None)
         return look_again
 

@@ -23,12 +23,13 @@ class Catch:
         self.fetch = Fetch(self.out)
         self.height, self.now = 1, 0.0
         """The first block that we lack; seconds."""
+        self.witnesses: int | None = None
         for peer in peers or (ANN, BOB, CAL):
             self.fetch.claim(peer, LAST)
 
     def pursue(self) -> tuple[list[tuple[MemberId, int]], float | None]:
         """Who is asked for which height now, and when to look again."""
-        look_again = self.fetch.pursue(self.height, now=self.now)
+        look_again = self.fetch.pursue(self.height, now=self.now, witnesses=self.witnesses)
         asked = [
             (effect.peer, message.height)
             for effect in self.out.flush()
@@ -141,6 +142,42 @@ def test_who_says_nothing_gives_way_and_is_asked_three_times_at_most() -> None:
     catch.pursue()
     catch.now += PATIENCE
     assert catch.pursue() == ([(BOB, 1)], catch.now + PATIENCE)
+
+
+def fail_all(catch: Catch) -> None:
+    """Nobody answers, until nobody is asked any more."""
+    while (asked := catch.pursue()[0]) or catch.now == 0:
+        for peer, _ in asked:
+            catch.fetch.failed(peer, now=catch.now)
+        catch.now += 0.1
+
+
+def test_what_as_many_members_claim_as_one_asks_for_is_asked_for_again_after_a_rest() -> None:
+    catch = Catch()
+    catch.out.members |= {ANN, BOB}
+    catch.witnesses = 2
+    fail_all(catch)
+    asked, look_again = catch.pursue()
+    assert not asked
+    assert look_again is not None
+    assert look_again > catch.now + PATIENCE * 2**TRIES - 1
+    catch.now = look_again
+    ((peer, height),), _ = catch.pursue()
+    assert height == 1
+    assert catch.answer(peer, 1, 2)
+    catch.take()
+    assert catch.height == 3
+    assert catch.pursue()[0] == [(peer, 3)]
+
+
+@pytest.mark.parametrize("members", [(ANN, BOB), (ANN, CAL)])
+def test_what_strangers_or_too_few_claim_is_not_asked_for_again(members: tuple[MemberId, ...]) -> None:
+    catch = Catch(ANN, CAL)
+    catch.out.members |= {*members, BOB}
+    catch.fetch.claim(BOB, 0)
+    catch.witnesses = 2 if CAL not in members else 3
+    fail_all(catch)
+    assert catch.pursue() == ([], None)
 
 
 def test_an_answer_with_a_hole_in_its_midst_is_given_up_at_once() -> None:

@@ -13,6 +13,32 @@ ROLLED_BACK = RECOVERY + "test_a_member_whose_disk_was_rolled_back_signs_nothing
 
 MUTANTS = (
     Mutant(
+        "given-up-for-good",
+        "What more members claim than may lie is asked for again after a rest, however often it failed.",
+        (
+            Edit(
+                "chain/fetch.py",
+                "(claim.failures < TRIES or (height <= self._certain and now >= claim.rests_until))",
+                "claim.failures < TRIES",
+            ),
+        ),
+        (
+            "chain/test_fetch.py::test_what_as_many_members_claim_as_one_asks_for_is_asked_for_again_after_a_rest",
+        ),
+    ),
+    Mutant(
+        "strangers-vouch-for-heights",
+        "Only members say for certain how far the room is.",
+        (
+            Edit(
+                "chain/fetch.py",
+                "for peer, claim in self._claims.items() if peer in members)",
+                "for peer, claim in self._claims.items() if members)",
+            ),
+        ),
+        ("chain/test_fetch.py::test_what_strangers_or_too_few_claim_is_not_asked_for_again",),
+    ),
+    Mutant(
         "no-hello-reply",
         "A HELLO that asks for an answer gets one.",
         (Edit(GREETING, "        if hello.reply:\n            self.hello(peer)\n", ""),),
@@ -345,8 +371,8 @@ MUTANTS = (
         (
             Edit(
                 "chain/fetch.py",
-                "if claim.height >= height and claim.failures < TRIES",
-                "if claim.height >= height",
+                "(claim.failures < TRIES or (height <= self._certain and now >= claim.rests_until))",
+                "True",
             ),
         ),
         ("chain/test_fetch.py::test_who_says_nothing_gives_way_and_is_asked_three_times_at_most",),
