@@ -20,7 +20,7 @@ __all__ = ["MAX_FILE", "draw_png", "draw_text", "read_codes"]
 
 QUIET: Final = 4  # modules of white around it, by the standard (ISO/IEC 18004)
 _MODULE: Final = 8  # pixels
-_PATIENCE: Final = 10.0  # seconds for what takes one of processor time at most
+_PATIENCE: Final = 20.0  # seconds: a busy machine takes long over what needs one of processor time
 _BLACK_ON_WHITE: Final = "\x1b[38;5;16;48;5;231m"  # these two are no theme's to choose
 _PLAIN: Final = "\x1b[0m"
 _READ: Final = (

@@ -46,6 +46,8 @@ CASES = {
     "dir": Case(lambda path: f"dir:{path}"),
     "log": Case(lambda path: f"log:{path}"),
     "paste": Case(lambda _: "paste", has_place=False),
+    "qr": Case(lambda _: "qr", has_place=False),
+    "qr-folder": Case(lambda path: f"qr:{path}"),
 }
 
 
