@@ -14,10 +14,10 @@ _REMEMBERED: Final = 16  # tokens; one can be told of twice
 
 _RECONNECT: Final = "offer to a member"
 _WHAT: Final = {
-    "invitation": "Invitation, good for one person and",
-    "offer": "Offer, good for one person and",
-    _RECONNECT: "Offer to a member who is away, good for",
-    "answer": "Answer, good for",
+    "invitation": "Invitation for one person",
+    "offer": "Offer for one person",
+    _RECONNECT: "Offer to a member who is away",
+    "answer": "Answer",
 }
 _DO: Final = {
     "invitation": (),
@@ -57,7 +57,7 @@ class Carrying:
         if self._qr_file is not None:
             await self._qr_file.write(token)
         what = _RECONNECT if kind == "offer" and not invites(token) else kind
-        await self._out.note(f"{_WHAT[what]} {_left(expires)}:")
+        await self._out.note(f"{_WHAT[what]} (good for {_left(expires)}):")
         await self._show_code(token)
         await self._out.data(f"{token}\n".encode())
         for line in _DO[what]:

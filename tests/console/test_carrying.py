@@ -46,7 +46,7 @@ async def test_the_token_alone_is_data_and_what_to_do_stands_beside_it(
     await screen().event(TokenEvent(kind="offer", token=OFFER, expires=soon(10)))
     shown = capfd.readouterr()
     assert shown.out == f"{OFFER}\n"
-    assert "Offer, good for one person and 10 min:" in shown.err
+    assert "Offer for one person (good for 10 min):" in shown.err
     assert "pigeon join TOKEN --as NICK" in shown.err
     assert "pigeon carry TOKEN" in shown.err
     await screen().event(TokenEvent(kind="answer", token=ANSWER, expires=soon(1)))
@@ -69,11 +69,11 @@ async def test_an_invitation_that_is_the_offer_is_shown_once(capfd: pytest.Captu
     await shows.event(TokenEvent(kind="offer", token=OFFER, expires=soon(10)))
     shown = capfd.readouterr()
     assert shown.out == f"{OFFER}\n"
-    assert "Offer, good for one person" in shown.err
+    assert "Offer for one person" in shown.err
     await shows.event(InviteEvent(token=INVITATION, expires=soon(24 * 60)))
     shown = capfd.readouterr()
     assert shown.out == f"{INVITATION}\n"
-    assert "Invitation, good for one person and 24 h 00 min:" in shown.err
+    assert "Invitation for one person (good for 24 h 00 min):" in shown.err
 
 
 async def test_a_room_with_a_carrier_of_pictures_shows_the_code_where_it_has_room(

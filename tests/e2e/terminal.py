@@ -7,7 +7,7 @@ import re
 import struct
 import sys
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -63,18 +63,18 @@ class Terminal:
 
 @asynccontextmanager
 async def terminal(
-    *arguments: str, columns: int = 80, rows: int = 40, **variables: str
+    *arguments: str, columns: int = 80, rows: int = 40, before: Sequence[str] = ()
 ) -> AsyncIterator[Terminal]:
-    """Run pigeon on a terminal of this size while the block lasts."""
+    """Run pigeon on a terminal of this size while the block lasts; `before`: a program to run it with."""
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     try:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-c", _TAKE, *command(*arguments)],
+            [*before, sys.executable, "-c", _TAKE, *command(*arguments)],
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={**environment(), "TERM": "xterm-256color", **variables},
+            env={**environment(), "TERM": "xterm-256color"},
         )
     finally:
         os.close(slave)

@@ -8,7 +8,7 @@ import trio
 
 from console.children import family, output_of
 from tests.e2e.homes import PATIENCE, Homes, one_log
-from tests.e2e.networks import needs_hosts, two_hosts
+from tests.e2e.networks import Host, needs_hosts, two_hosts
 from tests.e2e.terminal import terminal
 
 TOKEN = r"^pigeon:[A-Z2-7]{100,}$"
@@ -96,11 +96,36 @@ async def test_by_hand_at_two_terminals_with_a_token_wrapped_and_quoted(tmp_path
                 await each.wait_for(r"■ #\d+ .* bob: hello from bob", within=PATIENCE)
             await ann.type("hello from ann\n")
             await bob.wait_for(r"■ #\d+ .* ann: hello from ann", within=PATIENCE)
-            assert "Answer, good" not in bob.seen, "it was connected before that was worth showing"
+            assert "Answer (" not in bob.seen, "it was connected before that was worth showing"
             await bob.type("\x03")
             with trio.fail_after(PATIENCE):
                 assert await bob.process.wait() == 130
         assert re.search(r"■ #\d+ .*: (?!hello)", ann.seen) is None, "nothing else was said"
+
+
+@needs_hosts
+async def test_by_hand_behind_a_firewall_an_answer_is_shown_and_taken_back(tmp_path: Path) -> None:
+    here, there = ("--home", str(tmp_path / "ann")), ("--home", str(tmp_path / "bob"))
+    by_hand = ("--via", "paste")
+    async with two_hosts() as (first, second):
+        first.guard()
+        async with terminal("new", "tea", "--as", "ann", *by_hand, *here, before=inside(first)) as ann:
+            token = (await ann.wait_for(TOKEN, within=PATIENCE))[0]
+            async with terminal("join", "--as", "bob", *by_hand, *there, before=inside(second)) as bob:
+                await bob.wait_for("Paste the invitation", within=PATIENCE)
+                await bob.type(f"{token}\n")
+                shown = await bob.wait_for(r"^Answer \(good for \d+ min\):\n(pigeon:\S+)$", within=PATIENCE)
+                await bob.wait_for("send it back to whoever invited you", within=PATIENCE)
+                await ann.type(quoted(shown[1]))
+                await ann.wait_for("Got the answer", within=PATIENCE)
+                words = await bob.wait_for(WORDS, within=PATIENCE)
+                assert (await ann.wait_for(WORDS, within=PATIENCE))[1] == words[1]
+                await ann.type("/admit bob\n")
+                await bob.wait_for("You are in", within=PATIENCE)
+
+
+def inside(host: Host) -> list[str]:
+    return ["ip", "netns", "exec", host.name]
 
 
 async def test_ctrl_c_at_the_prompt_leaves_nothing_behind(tmp_path: Path) -> None:
