@@ -17,6 +17,7 @@ import node.arrivals
 import node.door
 from node.attempt import Attempt
 from node.connect import _Rendezvous
+from node.reception import Reception
 from node.webrtc import Rtc
 from signaling.carrier import MAX_PAYLOAD, PRESENCE_KEY, CarrierContext, Parcel, ParcelKind
 from signaling.carriers import carrier_from_spec
@@ -175,6 +176,7 @@ def _door_feed() -> Feed:
         host=lambda: True,
         offer_life=600,
         connect_deadline=20,
+        reception=Reception(),
         faults=Counter(),
     )
     door._nursery = cast(Any, _Started())
