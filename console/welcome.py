@@ -15,7 +15,7 @@ AUTO_WARNING = """\
 REST_OF_TOKEN = "This token is not whole yet: paste the rest of it, or an empty line to give it up."
 
 _TAKEN = {
-    "offer": "Got the offer; connecting. If an answer is shown here next, carry it back.",
+    "offer": "Got the offer; connecting. If an answer is shown next, carry it back.",
     "answer": "Got the answer: it connects within seconds, if it has not yet.",
 }
 
