@@ -72,6 +72,22 @@ async def test_tokens_that_are_brought_in_vain_are_told_of_and_never_said(tmp_pa
         assert (code, events[-1]["text"]) == (0, token), "`send` says whatever it is given"
 
 
+async def test_members_that_were_restarted_find_each_other_by_one_more_line(tmp_path: Path) -> None:
+    async with family() as children:
+        homes = Homes(children, tmp_path, carrier="paste")
+        await homes.start("bob", "join", await homes.found(), "--as", "bob")
+        await homes.all_have(2)
+        await homes.kill("ann")
+        await homes.kill("bob")
+        ann, bob = await homes.start("ann", "chat"), await homes.start("bob", "chat")
+        offer = await ann.wait_for("token", within=PATIENCE)
+        assert offer["kind"] == "offer"
+        await bob.say(quoted(offer["token"]))
+        await bob.wait_for("peer", within=PATIENCE, where=lambda event: event["state"] == "up")
+        await ann.say("there you are")
+        await homes.everyone_sees({"there you are"})
+
+
 async def test_by_hand_at_two_terminals_with_a_token_wrapped_and_quoted(tmp_path: Path) -> None:
     here, there = str(tmp_path / "ann"), str(tmp_path / "bob")
     async with terminal("new", "tea", "--as", "ann", "--via", "paste", "--home", here) as ann:
