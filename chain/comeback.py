@@ -39,7 +39,8 @@ class Comeback:
                 self._asked.add(peer)
                 self._state.out.to(peer, JoinRequest(self._request))
 
-    def link_lost(self, peer: MemberId) -> None:
+    def forget(self, peer: MemberId) -> None:
+        """What it was asked is gone: with the link, or because it was no member yet."""
         self._asked.discard(peer)
 
     def new_epoch(self) -> None:

@@ -239,8 +239,13 @@ class Replica:
             case ComeBack(request, key):
                 self._comeback.begin(request, key)
 
+    def _say_again(self, peer: MemberId) -> None:
+        """Who asks for a HELLO may be a member only since: what it was told as a guest reached nobody."""
+        self.desk.tell_newly_linked(peer)
+        self._comeback.forget(peer)
+
     def _link_down(self, peer: MemberId) -> None:
-        self._comeback.link_lost(peer)
+        self._comeback.forget(peer)
         self._intake.link_lost(peer)
         self._answers.link_lost(peer)
         self.desk.link_lost(peer)
@@ -423,6 +428,8 @@ class Replica:
         match message:
             case Hello():
                 self._greeting.on_hello(peer, message)
+                if message.reply and peer in self.out.members:
+                    self._say_again(peer)
             case SlotMessage():
                 self._intake.on_slot(peer, message)
                 self._commit_what_is_whole()

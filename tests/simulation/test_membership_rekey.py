@@ -4,17 +4,19 @@ from functools import partial
 
 import pytest
 
-from chain.control import AdmissionRule, Parent, Rekey
+from chain.control import AdmissionRule, Admit, Parent, Rekey
 from chain.effects import Asks, ComeBack, Want
-from chain.ids import BlockId
+from chain.ids import BlockId, MemberId
 from chain.records import Enqueue
 from tests.simulation.change import (
     a_room,
     chatter,
     check_room,
     come_back,
+    give_all,
     leave,
     lose_disk,
+    members,
     new_key,
     others,
     say_yes,
@@ -23,7 +25,8 @@ from tests.simulation.change import (
 from tests.simulation.keys import HASHED
 from tests.simulation.machine import Node
 from tests.simulation.network import Latency, fixed, heavy_tailed, uniform
-from tests.simulation.room import make_room
+from tests.simulation.newcomer import Door
+from tests.simulation.room import make_room, make_seat
 from tests.simulation.world import World
 
 LATENCIES = [fixed(1 / 16), uniform(0.001, 0.2), heavy_tailed(0.02, cap=1.0)]
@@ -67,6 +70,30 @@ def test_a_member_without_a_disk_comes_back_and_holds_the_whole_record(
     assert not node.running.coming_back
     talk(world, *world.nodes)
     check_room(world)
+
+
+def test_who_was_let_in_meanwhile_hears_who_asks_over_the_link_it_had_as_a_guest() -> None:
+    """Its vote is needed, and what it was told while it was no member reached nobody."""
+    world = a_room(4)
+    sponsor, _, _, lost = world.nodes
+    lose_disk(world, lost)
+    request = come_back(world, lost)
+    world.run()
+    door, first, second = Door(world), make_seat(HASHED, "first"), make_seat(HASHED, "second")
+    wanted = first.request(world.room.id)
+    let_in = door.knock(first, wanted, sponsor=sponsor)
+    waits = door.knock(second, second.request(world.room.id), sponsor=lost)
+    world.may_link = lambda one, other: waits not in (one, other) or lost in (one, other)
+    world.relink()
+    heard: list[tuple[Node, MemberId]] = []
+    world.on_asks = lambda node, asks: heard.append((node, asks.request.identity))
+    give_all(world, others(world, lost), Want(Admit(wanted)))
+    door.run()
+    assert let_in in members(world)
+    assert {asked for node, asked in heard if node is let_in} == {lost.id, waits.id}
+    give_all(world, others(world, lost), Want(Rekey(request)))
+    world.run()
+    assert vote_key_of(world, lost) == request.vote_key
 
 
 @pytest.mark.parametrize("rule", RULES)
