@@ -68,19 +68,19 @@ class Carrying:
     async def _show_code(self, token: str) -> None:
         if not self._draw:
             return
-        from console.pictures import COLUMNS, ROWS, code_for_terminal, room_on_terminal
+        from console.pictures import code_for_terminal, room_on_terminal
 
         room = room_on_terminal()
         if room is None:
             return
-        code = await code_for_terminal(token, color=self._color, columns=room[0], rows=room[1])
-        if code is None:
+        code = await code_for_terminal(token, color=self._color)
+        if code.fits(*room):
+            await self._out.note(code.text)
+        else:
             await self._out.note(
                 f"(This terminal of {room[0]}x{room[1]} is too small for a QR code; make it "
-                f"{COLUMNS}x{ROWS}, or use --qr-out FILE.)"
+                f"{code.columns}x{code.rows}, or use --qr-out FILE.)"
             )
-        else:
-            await self._out.note(code)
 
 
 def _left(expires: int) -> str:

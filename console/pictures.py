@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +13,7 @@ from node.config import write_whole
 from node.errors import Exit, NodeError, UsageError
 from node.tokens import Token, draw_png, draw_text, read_picture
 
-COLUMNS: Final = 61
-ROWS: Final = 33
-"""A code of version 9 with its quiet zone, and two lines beside it."""
+_BESIDE: Final = 2  # lines that are to be seen with a code
 
 _A: Final = {"offer": "an offer", "answer": "an answer", "invitation": "an invitation"}
 
@@ -46,12 +45,23 @@ def room_on_terminal() -> tuple[int, int] | None:
     return columns, rows
 
 
-async def code_for_terminal(token: str, *, color: bool, columns: int, rows: int) -> str | None:
-    """Its QR code in half blocks; None where it has no room."""
-    code = await trio.to_thread.run_sync(lambda: draw_text(token, color=color))
-    lines = code.splitlines()
-    width = max(len(one_line(line)) for line in lines)
-    return code if width <= columns and len(lines) + 2 <= rows else None
+@dataclass(frozen=True)
+class Code:
+    """A QR code in half blocks, and the terminal it needs: 61x33 for the offers and answers that we make."""
+
+    text: str
+    columns: int
+    rows: int
+
+    def fits(self, columns: int, rows: int) -> bool:
+        return self.columns <= columns and self.rows <= rows
+
+
+async def code_for_terminal(token: str, *, color: bool) -> Code:
+    """Black on white, or without colours."""
+    text = await trio.to_thread.run_sync(lambda: draw_text(token, color=color))
+    lines = text.splitlines()
+    return Code(text, max(len(one_line(line)) for line in lines), len(lines) + _BESIDE)
 
 
 async def token_in_picture(file: str | Path, *, wanted: tuple[str, ...]) -> Token:

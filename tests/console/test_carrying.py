@@ -106,14 +106,13 @@ async def test_on_a_small_terminal_it_says_how_large_it_should_be(
     assert "--qr-out" in shown
 
 
-async def test_a_code_fits_where_it_says_it_does_with_and_without_colour() -> None:
-    for color in (True, False):
-        assert await code_for_terminal(OFFER, color=color, columns=61, rows=33) is not None
-        assert await code_for_terminal(OFFER, color=color, columns=60, rows=33) is None
-        assert await code_for_terminal(OFFER, color=color, columns=61, rows=32) is None
-    plain = await code_for_terminal(OFFER, color=False, columns=61, rows=33)
-    assert plain is not None
-    assert "\x1b" not in plain
+@pytest.mark.parametrize("color", [True, False])
+async def test_a_code_fits_where_it_says_it_does_with_and_without_colour(color: bool) -> None:
+    code = await code_for_terminal(OFFER, color=color)
+    assert code.fits(61, 33)
+    assert not code.fits(60, 33)
+    assert not code.fits(61, 32)
+    assert ("\x1b" in code.text) == color
 
 
 async def test_without_a_terminal_nothing_is_drawn(capfd: pytest.CaptureFixture[str]) -> None:
