@@ -8,6 +8,7 @@ and processor time; it answers with JSON, or dies.
 
 import io
 import json
+import math
 import signal
 import sys
 import time
@@ -54,10 +55,16 @@ def _bound() -> None:
         import resource
     except ImportError:  # Windows: whoever started us ends us after a while
         return
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
+    for what, most in (
+        (resource.RLIMIT_DATA, MEMORY),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CPU, math.ceil(SECONDS) + 1),
+    ):
+        _, hard = resource.getrlimit(what)
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)  # we may have been given less
+        resource.setrlimit(what, (least, least))
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # it ends us, also if whoever started us ignores it
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
 
 

@@ -175,6 +175,23 @@ def test_a_hostile_picture_costs_less_than_a_second_and_a_hundred_megabytes(
     assert cost["child_mb"] < 100 and cost["own_mb"] < 100, cost
 
 
+def test_the_reader_is_ended_also_when_whoever_started_it_ignores_the_signal_and_has_little_itself() -> None:
+    program = (
+        "import resource, signal, sys; signal.signal(signal.SIGPROF, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_CPU, (9, 9)); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)); "
+        "from signaling.pictures import read_codes; data = sys.stdin.buffer.read(); print(read_codes(data))"
+    )
+    for data, outcome in (
+        (draw_png(TOKEN), TOKEN),
+        (HOSTILE["full of finder patterns"](), "too long or too much"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", program], input=data, capture_output=True, timeout=60, check=False
+        )
+        assert outcome in (done.stdout + done.stderr).decode()
+
+
 def test_a_reader_that_dies_or_hangs_is_an_error_about_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     data = draw_png(TOKEN)
     for program in (
