@@ -32,7 +32,7 @@ from signaling.directory_scan import Mine, Scan
 from signaling.envelope import Envelope, parcel_key
 from signaling.folder import Complaints, opened
 from signaling.handshake import Role
-from signaling.lobby import LobbySession
+from signaling.lobby import LobbyFriend, LobbyProfile, LobbySession
 from signaling.refusal import Reason, make_refusal
 from tests.fuzz.decoder import Feed, Refused, same, scratch
 from tests.fuzz.forms import BINARY, JSON, MESSAGEPACK, TEXT
@@ -71,6 +71,27 @@ def _session_feed() -> Feed:
             raise Refused
         session.is_stale(now=NOW)
         return session
+
+    return feed
+
+
+def _profiles() -> list[bytes]:
+    friends = (LobbyFriend(room="ab" * 32, carriers=("dir:/x", "paste")), LobbyFriend(room="cd" * 32))
+    full = LobbyProfile(name="ann", created=NOW, friends=friends)
+    return [msgspec.json.encode(each) for each in (full, LobbyProfile(name=""))]
+
+
+def _profile_feed() -> Feed:
+    place = scratch() / "profiled"
+    (place / "profile").mkdir(parents=True, exist_ok=True)
+    carrier = DirectoryCarrier(str(place))
+
+    async def feed(data: bytes) -> object:
+        (place / "profile" / f"{ANN_ID.hex()}.json").write_bytes(data)
+        found = await carrier.read_profiles()
+        if not found:
+            raise Refused
+        return found[ANN_ID]
 
     return feed
 
@@ -243,6 +264,7 @@ def _carried(data: bytes, dice: random.Random) -> bytes:
 DECODERS = [
     signal_decoder("door", MESSAGEPACK, _brought, _door_feed, _carried, life=250),
     signal_decoder("lobby/session", JSON, _sessions, _session_feed, waits=True),
+    signal_decoder("lobby/profile", JSON, _profiles, _profile_feed, waits=True),
     signal_decoder("lobby/entry", BINARY, _entries, _entry_feed),
     signal_decoder("carrier", TEXT, _specs, _spec_feed, waits=True),
 ]
