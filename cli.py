@@ -122,7 +122,7 @@ def new(settings: Settings, **options: Any) -> Task:
     Prints its fingerprint and an invitation, and opens the chat. With --via paste or qr the invitation is
     an offer, good for ten minutes: a line to send, a code to show. With a folder it is good for a day. With
     --continues the new room names the one it goes on from, so that everybody can check where. The old
-    members have to be invited anew.
+    members have to be invited anew. With --password-file every newcomer is asked for the password, too.
     """
     from console.rooms import new
 
@@ -140,11 +140,13 @@ def new(settings: Settings, **options: Any) -> Task:
 @qr_out_option
 @headless_option
 def join(settings: Settings, **options: Any) -> Task:
-    """Join a room with an invitation.
+    """Join a room with an invitation, or by its password.
 
     TOKEN is the line that `new` or `invite` printed; - reads it from standard input, where it may be
     wrapped, quoted, or have other text around it. Without TOKEN you are asked for it. If you are shown an
     answer, it is needed only where no direct connection comes up: then send it back to whoever invited you.
+
+    A folder whose room has a password lets in who knows it, without TOKEN: --via dir:FOLDER is enough.
     """
     from console.rooms import join
 

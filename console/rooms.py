@@ -19,6 +19,7 @@ from console.secret import Door, password_in
 from console.settings import Settings
 from console.welcome import (
     AUTO_WARNING,
+    PASSWORD_ASKED,
     SIGNED_FOR_GOOD,
     how_to_continue,
     how_to_join,
@@ -67,6 +68,8 @@ async def new(
         await screen.notice(how_to_continue(old.name))
     if rule == "auto":
         await screen.notice(AUTO_WARNING)
+    if password_file is not None:
+        await screen.notice(PASSWORD_ASKED)
     async with open_node(home, room) as node:
         await converse(
             node,

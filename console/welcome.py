@@ -12,6 +12,10 @@ AUTO_WARNING = """\
   One lying member can so bring in puppets until there are more liars than the room tolerates.
   Use it among machines that are all yours."""
 
+PASSWORD_ASKED = """\
+Every newcomer will be asked for the password; tell it to them by another way than the invitation.
+In a folder it is enough by itself: who knows it needs no invitation. It cannot be changed later."""
+
 REST_OF_TOKEN = "This token is not whole yet: paste the rest of it, or an empty line to give it up."
 
 _TAKEN = {
