@@ -131,7 +131,9 @@ class PlainScreen:
             case ProgressEvent():
                 await self._progress(event)
             case WordsEvent():
-                await self._out.note(safety_words(event.words, between=f"you and {event.member[:8]}"))
+                who = f"you and {event.member[:8]}"
+                who += f" (whom you have met as {one_line(event.known)})" if event.known else ""
+                await self._out.note(safety_words(event.words, between=who))
             case IdentityEvent():
                 await self._out.urgent(f"! {one_line(event.message)}")
             case NoticeEvent():

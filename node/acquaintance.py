@@ -173,6 +173,19 @@ def read_book(path: Path) -> list[Met]:
         ) from error
 
 
+def known_nicks(home: Home) -> dict[str, str]:
+    """The last nick of each identity (hex) that this home has met; nobody's where that cannot be read."""
+    try:
+        return {met.member: met.nick for met in sorted(read_book(home.acquaintances_file), key=_last)}
+    except BadBook as error:
+        logger.warning("%s", error)
+        return {}
+
+
+def _last(met: Met) -> int:
+    return met.last
+
+
 def add_to_book(path: Path, new: Sequence[Met]) -> list[Met]:
     """What the file holds afterwards: other rooms of the home write to it too. NodeError, OSError."""
     make_private_directory(path.parent)
@@ -194,7 +207,7 @@ def merged(known: Iterable[Met], new: Iterable[Met]) -> list[Met]:
         entries[met.member, met.nick] = msgspec.structs.replace(
             before, first=min(before.first, met.first), last=max(before.last, met.last)
         )
-    return sorted(entries.values(), key=lambda met: met.last, reverse=True)[:MAX_KNOWN]
+    return sorted(entries.values(), key=_last, reverse=True)[:MAX_KNOWN]
 
 
 @contextmanager

@@ -174,6 +174,8 @@ class WordsEvent(Event, frozen=True, tag="words"):
 
     member: str
     words: str
+    known: str = ""
+    """The nick under which this home has met that member before."""
 
 
 class IdentityEvent(Event, frozen=True, tag="identity"):

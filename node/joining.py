@@ -6,7 +6,7 @@ room's fingerprint (or the invitation's anchor) to a committee with us in it.
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, assert_never
@@ -74,13 +74,17 @@ class Newcomer:
         mesh: Mesh,
         bus: Bus,
         inbox: trio.MemoryReceiveChannel[Input],
+        known: Mapping[str, str],
         faults: Counter[str],
     ) -> None:
-        """`way`: an offer brings us to a member, and a lobby shows one; it then grants the invitation."""
+        """`known`: nicks of those this home has met, by identity (hex).
+
+        `way`: an offer brings us to a member, and a lobby shows one; it then grants the invitation."""
         self._me = MemberId(bytes(identity.verify_key))
         self._mesh = mesh
         self._bus = bus
         self._inbox = inbox
+        self._known_nicks = known
         self._faults = faults
         self._room = RoomId(way.room)
         self._inviter = _inviter_of(way)
@@ -137,7 +141,8 @@ class Newcomer:
         return [*words, NoticeEvent(message=self._standing)]
 
     def _words_event(self, peer: MemberId) -> WordsEvent:
-        return WordsEvent(member=peer.hex(), words=self._mesh.words(peer))
+        known = self._known_nicks.get(peer.hex(), "")
+        return WordsEvent(member=peer.hex(), words=self._mesh.words(peer), known=known)
 
     async def run(self) -> Admitted:
         """Ask until admitted; NodeError when the room refuses. Never gives up by itself."""

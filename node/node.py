@@ -15,7 +15,7 @@ from chain.committee import LARGEST_UNANIMOUS
 from chain.control import MAX_NICK
 from chain.effects import Arrived, Input
 from chain.ids import MemberId
-from node.acquaintance import Acquaintances
+from node.acquaintance import Acquaintances, known_nicks
 from node.api import MemberView
 from node.bus import Bus
 from node.carriage import Carriage, friends_of
@@ -278,6 +278,7 @@ class Node:
                         mesh=self._mesh,
                         bus=self._bus,
                         inbox=self._inbox[1],
+                        known=await trio.to_thread.run_sync(known_nicks, self._home),
                         faults=self.faults,
                     )
                 async with trio.open_nursery() as nursery:

@@ -72,6 +72,8 @@ async def test_a_newcomer_hears_of_a_member_that_is_not_the_one_it_knows_by_that
         mal = await pub.start("mal", "new", "pub", "--as", "ann", *pub.via, "--admit", "auto")
         token = (await mal.wait_for("invite", within=PATIENCE))["token"]
         bob = await pub.start("bob", "join", token, "--as", "rob")
+        words = await bob.wait_for("words", within=PATIENCE)
+        assert words["known"] == "", "it has not met this one"
         odd = await bob.wait_for("identity", within=PATIENCE, where=lambda event: about("ann", event))
         assert odd["kind"] == "other-key"
         assert "the ann you met in room tea" in odd["message"]
@@ -85,6 +87,8 @@ async def test_who_comes_under_another_nick_is_recognized_by_its_key(tmp_path: P
         pub = Homes(children, tmp_path, carrier=f"dir:{tmp_path / 'other'}")
         ann = await pub.start("ann", "new", "pub", "--as", "ann", *pub.via, "--admit", "auto")
         token = (await ann.wait_for("invite", within=PATIENCE))["token"]
-        await pub.start("bob", "join", token, "--as", "rob")
+        rob = await pub.start("bob", "join", token, "--as", "rob")
+        words = await rob.wait_for("words", within=PATIENCE)
+        assert words["known"] == "ann", "and it knows whom it reached, by the key"
         odd = await ann.wait_for("identity", within=PATIENCE)
         assert (odd["kind"], odd["nick"], odd["known_nick"]) == ("other-nick", "rob", "bob")

@@ -430,6 +430,7 @@ async def test_a_member_restarted_right_after_it_let_somebody_in_is_answered_by_
         token = (await ann.node.invite()).token
     node = Node(Person(tmp_path, "bob").home, read_invitation(token), nick="bob", via=(), loopback_only=True)
     node._newcomer = newcomer = Newcomer(
+        known={},
         way=read_invitation(token),
         nick="bob",
         identity=SigningKey.generate(),
