@@ -1,15 +1,15 @@
 """A room with a password: every newcomer is asked for it, by every member, and it is nowhere to be read."""
 
 import json
-import os
 import stat
 from pathlib import Path
 
 import pytest
 import trio
 
-from console.children import Child, command, environment, family
+from console.children import Child, family
 from tests.e2e.homes import PATIENCE, Homes
+from tests.e2e.terminal import terminal
 
 PASSWORD = "Correct-horse 9f3a"
 
@@ -125,43 +125,18 @@ async def test_who_types_the_password_at_a_terminal_does_not_see_it(tmp_path: Pa
     async with family() as children:
         homes = Homes(children, tmp_path)
         token = await found(homes, right)
-        person, program = os.openpty()
-        process = await trio.lowlevel.open_process(
-            command("join", token, "--as", "bob", *homes.at("bob")),
-            stdin=program,
-            stdout=program,
-            stderr=program,
-            env=environment(),
-            start_new_session=True,
-        )
-        os.close(program)
-        shown = b""
-
-        async def until(text: bytes) -> None:
-            nonlocal shown
+        ann = homes.nodes["ann"]
+        async with terminal("join", token, "--as", "bob", *homes.at("bob")) as bob:
+            await bob.wait_for("Type it, then Enter", within=PATIENCE)
+            await bob.type(PASSWORD + "\n")
+            await ann.wait_for("room", within=PATIENCE, where=lambda event: event["n"] == 2)
+            await bob.type("I am in\n")
+            await ann.wait_for("final", within=PATIENCE, where=lambda event: event["text"] == "I am in")
+            await bob.wait_for("I am in", within=PATIENCE)
+            await bob.type("/quit\n")
             with trio.fail_after(PATIENCE):
-                while text not in shown:
-                    await trio.lowlevel.wait_readable(person)
-                    shown += os.read(person, 4096)
-
-        try:
-            await until(b"Type it, then Enter")
-            os.write(person, PASSWORD.encode() + b"\n")
-            await homes.nodes["ann"].wait_for("room", within=PATIENCE, where=lambda event: event["n"] == 2)
-            os.write(person, b"I am in\n")
-            await homes.nodes["ann"].wait_for(
-                "final", within=PATIENCE, where=lambda event: event["text"] == "I am in"
-            )
-            await until(b"I am in")
-            os.write(person, b"/quit\n")
-            with trio.fail_after(PATIENCE):
-                assert await process.wait() == 0
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-            os.close(person)
-        assert PASSWORD.encode() not in shown
+                assert await bob.process.wait() == 0
+            assert PASSWORD not in bob.seen
 
 
 async def test_who_knows_the_password_joins_a_lobby_without_an_invitation(tmp_path: Path) -> None:
@@ -194,3 +169,18 @@ async def test_a_lobby_without_a_password_lets_nobody_in_who_has_no_invitation(t
         await bob.end_input()
         assert await bob.wait(within=PATIENCE) == 2
         assert b"nobody gets in without an invitation: ask a member for one" in bob.complaints
+
+
+async def test_an_offer_that_is_pasted_does_not_pass_by_the_password(tmp_path: Path) -> None:
+    right, wrong = files(tmp_path)
+    async with family() as children:
+        homes = Homes(children, tmp_path, carrier="paste")
+        token = await found(homes, right)
+        bob = await homes.start("bob", "join", token, "--as", "bob", "--password-file", wrong)
+        assert await refused(bob) == "The password is wrong."
+
+        token = await homes.invite()
+        bob = await homes.start("bob", "join", token, "--as", "bob", "--password-file", right)
+        await homes.all_have(2)
+        await bob.say("by hand")
+        await homes.everyone_sees({"by hand"})
