@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from console.out import Out
-from console.plain import (
-    PlainScreen,
+from console.plain import PlainScreen
+from console.sentences import (
     asks_text,
     evidence_text,
     final_line,
@@ -24,6 +24,7 @@ from node.events import (
     ErrorEvent,
     EvidenceEvent,
     FinalEvent,
+    IdentityEvent,
     InviteEvent,
     LinkView,
     PendingEvent,
@@ -32,6 +33,7 @@ from node.events import (
     RemovedEvent,
     RoomEvent,
     StatusEvent,
+    WordsEvent,
 )
 
 STATUS = StatusEvent(
@@ -255,4 +257,34 @@ async def test_who_asks_is_told_at_length_once(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err.splitlines()[-2:] == [
         "  If bob sees the same words, type: /admit bob",
         "? bob has 1 of 3 approvals now.",
+    ]
+
+
+async def test_who_is_not_whom_this_home_would_expect_is_told_of_even_with_quiet(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    odd = IdentityEvent(
+        kind="other-key",
+        member="e0",
+        nick="bob",
+        known_member="b0",
+        known_nick="bob",
+        room="tea",
+        met=0,
+        message="bob\x1b[2J comes with another key.",
+    )
+    await PlainScreen(Out(Settings(quiet=True)), color=False).event(odd)
+    assert capfd.readouterr() == ("", "! bob comes with another key.\n")
+
+
+async def test_a_newcomer_reads_whom_it_reached_where_it_has_met_that_key(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    screen = PlainScreen(Out(Settings()), color=False)
+    await screen.event(WordsEvent(member="ab" * 32, words="one two three four"))
+    await screen.event(WordsEvent(member="ab" * 32, words="one two three four", known="an\nn"))
+    assert capfd.readouterr().err.splitlines() == [
+        "Safety words between you and abababab: ONE TWO THREE FOUR (compare them by voice)",
+        "Safety words between you and abababab (whom you have met as an n): ONE TWO THREE FOUR "
+        "(compare them by voice)",
     ]
