@@ -11,6 +11,7 @@ from typing import Final
 import trio
 from nacl.signing import SigningKey
 
+from node.errors import ConnectFailed
 from node.greet import greet
 from node.link import Link
 from node.open_offers import OpenOffer
@@ -35,6 +36,7 @@ from signaling.refusal import Reason, make_refusal
 _RENEW_AT: Final = 0.8  # of an offer's life
 _MAX_ATTEMPTS: Final = 64
 _MAX_GUEST_ATTEMPTS: Final = 24
+_MAX_STRANGERS: Final = 12  # who are asked for a password, and may take minutes to type it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +76,11 @@ class Attempts:
     def of(self, peer: Identity) -> Attempt | None:
         return self._by_peer.get(peer)
 
-    def has_room(self, *, guest: bool = False) -> bool:
-        """Whether one more may begin; who holds an invitation must not keep members from linking."""
-        return len(self._by_peer) < (_MAX_GUEST_ATTEMPTS if guest else _MAX_ATTEMPTS)
+    def has_room(self, *, guest: bool = False, invited: bool = True) -> bool:
+        """Whether one more may begin: guests must not keep members out, nor strangers those invited."""
+        if not guest:
+            return len(self._by_peer) < _MAX_ATTEMPTS
+        return len(self._by_peer) < (_MAX_GUEST_ATTEMPTS if invited else _MAX_STRANGERS)
 
     def put(self, attempt: Attempt) -> None:
         self._by_peer[attempt.peer] = attempt
@@ -127,7 +131,7 @@ class Maker:
         async with trio.open_nursery() as nursery:
             leave = partial(self.post.leave_bare, kind=ParcelKind.OFFER, expires=offer.expires, owner=wish)
             nursery.start_soon(leave, encode(offer))
-            with trio.move_on_after(offer.expires - time.time()):
+            with trio.move_on_after(max(0.0, offer.expires - time.time())):
                 await wish.answered.wait()
             nursery.cancel_scope.cancel()
 
@@ -152,7 +156,7 @@ class Maker:
         async with trio.open_nursery() as nursery:
             deadline = self.connect_deadline
             if offer.recipient is None:  # a person may have to carry the answer
-                deadline = max(deadline, offer.expires - time.time())
+                deadline += max(0.0, offer.expires - time.time())
                 leave = partial(
                     self.post.leave_bare, kind=ParcelKind.ANSWER, expires=offer.expires, owner=attempt
                 )
@@ -205,3 +209,13 @@ class Maker:
 
     async def _leave(self, attempt: Attempt, kind: ParcelKind, envelope: Envelope, expires: int) -> None:
         await self.post.leave(envelope, kind=kind, to=attempt.peer, expires=expires, owner=attempt)
+
+
+def first_of(failed: BaseExceptionGroup[BaseException]) -> ConnectFailed:
+    """What to tell of an attempt that ended so."""
+    error: BaseException = failed
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, ConnectFailed):
+        return error
+    return ConnectFailed(f"The connection was lost: {error}.", "Try again.")

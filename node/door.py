@@ -100,7 +100,7 @@ class Door:
         elif now < self._answered_at.get(peer, -math.inf) + _ANSWER_EVERY:
             wait = _ANSWER_EVERY
         elif self._attempts.of(peer) is None and not self._attempts.has_room(
-            guest=introduction is not None or not self._is_member(peer)
+            guest=introduction is not None or not self._is_member(peer), invited=introduction is not None
         ):
             self._faults["signal: too many attempts"] += 1
             wait = _ADMISSION_RETRY

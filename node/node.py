@@ -370,7 +370,7 @@ class Node:
             )
         )
         kept = partial(kept_password, self._home, self._fingerprint)
-        self._threshold.secret = await trio.to_thread.run_sync(kept)
+        self._threshold.remember(await trio.to_thread.run_sync(kept))
         if found.store is not None and self._config is None:
             self._config = settings_from(found.store.genesis, nick=self._nick, via=self._via)
         return found

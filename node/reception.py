@@ -76,7 +76,7 @@ class Host:
     password: Callable[[], bytes | None] = lambda: None
     """The room's, stretched; None: it has none."""
     is_member: Callable[[bytes], bool] = lambda _peer: True
-    """Whether this identity is in the committee and is asked nothing."""
+    """Whether this identity is in the committee."""
     may_come_in: Callable[[bytes], bool] = lambda _peer: True
     """Whether this identity may have a link in a room with a password though it is no guest."""
     may_have_invitation: Callable[[bytes, Offer], bool] = lambda _peer, _offer: False
@@ -95,7 +95,9 @@ class Host:
     async def receive(self, meeting: Meeting) -> None:
         """See a guest in, or ConnectFailed."""
         with _within(_DEADLINE) as scope:
-            secret = None if self.is_member(meeting.guest) else self.password()
+            # Members, too, if they come as newcomers: they lost what they had, the password perhaps as well,
+            # and will guard a door again.
+            secret = self.password()
             if secret is not None:
                 await self._check_guesses(meeting.talk)
             await meeting.talk.send(bytes((_WELCOME, VERSION, _YES if secret is not None else 0)))
@@ -206,6 +208,12 @@ class Guest:
         self._accepted = False
         self._paused = False
 
+    def remember(self, secret: bytes) -> None:
+        """This room's password was shown and accepted before; nobody has to be asked for it again."""
+        self._secret = secret
+        self._accepted = True
+        self._told.set()
+
     @property
     def is_over(self) -> bool:
         """Whether the password was wrong, so that `run` ends."""
@@ -224,6 +232,14 @@ class Guest:
     async def run(self) -> None:
         """Ask the person when a member asks us, whichever link that was; NodeError when that ends badly."""
         await self._asked.wait()
+        if self._secret is None:
+            await self._get()
+        self._told.set()
+        await self._ended.wait()
+        assert self._over is not None
+        raise self._over
+
+    async def _get(self) -> None:
         password = await self._ask()
         if password is None:
             raise UsageError(
@@ -235,10 +251,6 @@ class Guest:
             self._secret = await trio.to_thread.run_sync(work, abandon_on_cancel=True)
         except SignalError as error:
             raise UsageError(error.message, error.hint) from error
-        self._told.set()
-        await self._ended.wait()
-        assert self._over is not None
-        raise self._over
 
     async def arrive(self, meeting: Meeting) -> None:
         """Be seen in by a member, or ConnectFailed."""

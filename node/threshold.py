@@ -84,6 +84,12 @@ class Threshold:
             ),
         )
 
+    def remember(self, secret: bytes | None) -> None:
+        """What was kept of the room's password; None: nothing."""
+        self.secret = secret
+        if secret is not None:
+            self.reception.guest.remember(secret)
+
     async def meet(
         self,
         *,

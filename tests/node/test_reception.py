@@ -188,10 +188,20 @@ async def test_with_nobody_to_ask_it_says_how_to_give_the_password() -> None:
             nursery.start_soon(guest.ready, ROOM)
 
 
-async def test_a_member_is_asked_nothing_though_it_does_not_know_yet_that_it_is_one() -> None:
-    host, guest = channel()
-    assert await meet(protected(is_member=lambda peer: peer == BOB), Guest(), (host, guest)) == ["", ""]
-    assert guest.heard[0] == b"\xc3\x01\x00"
+async def test_a_member_that_comes_as_a_newcomer_is_asked_as_well_and_from_memory_if_it_can() -> None:
+    """It lost its room; if it lost the password too, its door would stand open."""
+    guest = Guest(ask=lambda: pytest.fail("asked"))
+    guest.remember(RIGHT)
+    assert await met(protected(is_member=lambda peer: peer == BOB), guest) == ["", ""]
+
+
+async def test_who_was_accepted_once_believes_no_member_that_the_password_is_wrong() -> None:
+    guest = Guest()
+    guest.remember(RIGHT)
+    liar = protected(password=lambda: bytes(SECRET_SIZE))
+    assert await met(liar, guest) == ["The newcomer was refused.", "The password is wrong."]
+    assert not guest.is_over
+    assert await met(protected(), guest) == ["", ""]
 
 
 async def test_a_stranger_does_not_get_past_the_password_by_saying_that_it_is_a_member() -> None:
