@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import trio
 
+from node.attempt import Attempt, Attempts
 from node.config import Home
 from node.errors import KeyFileError
 from node.lobby import OpenLobby, look_into
 from node.node import Node, Way, create_room, open_node, read_invitation
 from node.password import PASSWORD_FILE, kept_password
+from signaling.description import Identity
+from signaling.handshake import Role
 from tests.node.rooms import DEADLINE, Person
 
 PASSWORD = "open sesame"
@@ -115,3 +118,17 @@ async def test_a_room_without_a_password_keeps_none(tmp_path: Path) -> None:
     home = Home.at(tmp_path / "ann")
     room = await create_room(home, name="r", nick="ann", via=(f"dir:{tmp_path}",))
     assert kept_password(home, room.fingerprint) is None
+
+
+def test_strangers_who_are_slow_to_type_leave_room_for_the_invited_and_those_for_members() -> None:
+    attempts, left = Attempts(), []
+    for number in range(100):
+        mine = {"stranger": (True, False), "invited": (True, True), "member": (False, False)}
+        room = {
+            who for who, (guest, invited) in mine.items() if attempts.has_room(guest=guest, invited=invited)
+        }
+        left.append(room)
+        attempts.put(Attempt(Identity(number.to_bytes(32, "big")), Role.ANSWERER, 0.0))
+    assert [len(room) for room in left] == [3] * 12 + [2] * 12 + [1] * 40 + [0] * 36
+    assert left[12] == {"invited", "member"}
+    assert left[24] == {"member"}
