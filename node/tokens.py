@@ -18,7 +18,7 @@ from signaling.token import PREFIX, Kind, find_token, from_token
 
 # What nobody writes by chance: our prefix and a first stretch of base32 or, out of a picture, base45.
 _BEGINS: Final = re.compile(rf"(?i:{PREFIX})(?:[A-Z2-7]{{8}}|[a-z2-7]{{24}}|\$[0-9A-Z $%*+\-./:]{{8}})")
-_FRAME: Final = " \t>|`*_\"'\u00a0\u200b\u2060\ufeff"  # what quoting and marking up leave around a line
+_FRAME: Final = " >|*_~`\"'\\=()[]<\u2502\u2503"  # what quoting and marking up leave at the ends of a line
 _GOES_ON: Final = re.compile(r"[A-Z2-7=]+|[a-z2-7=]{16,}|[0-9A-Z $%*+\-./:]{16,}|.*\b[A-Z2-7]{16,}")
 
 
@@ -59,7 +59,8 @@ def token_of(text: str) -> Token:
 
 def goes_on(line: str) -> bool:
     """Whether this may be a further line of a token that was wrapped."""
-    return _GOES_ON.fullmatch(line.strip(_FRAME)) is not None
+    visible = "".join(filter(str.isprintable, line))
+    return _GOES_ON.fullmatch(visible.strip(_FRAME)) is not None
 
 
 def kind_of(text: str) -> str:

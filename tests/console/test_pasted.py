@@ -28,11 +28,17 @@ def test_a_line_with_a_token_is_that_token_whatever_is_written_around_it() -> No
 
 
 @pytest.mark.parametrize("width", [20, 40, 72, 80, 120, len(TOKEN) - 1])
-@pytest.mark.parametrize("quote", ["", "> ", ">> ", "| ", "    "])
+@pytest.mark.parametrize("quote", ["", "> ", ">> ", "| ", "    ", "\u2502\u200b"])
 def test_a_token_that_was_wrapped_and_quoted_is_put_together_again(width: int, quote: str) -> None:
-    lines = [quote + part for part in textwrap.wrap(TOKEN, width)]
-    assert len(lines) > 1
-    assert fed("before", *lines, "after") == [Line("before"), Token(TOKEN, "offer"), Line("after")]
+    for end in ("", "\r", " =", "\u200b"):
+        lines = [quote + part + end for part in textwrap.wrap(TOKEN, width)]
+        assert len(lines) > 1
+        assert fed("before", *lines, "after") == [Line("before"), Token(TOKEN, "offer"), Line("after")]
+
+
+def test_a_token_that_a_chat_program_put_a_name_before_every_line_of_is_put_together_again() -> None:
+    lines = [f"[12:03] ann: {part}" for part in textwrap.wrap(TOKEN, 60)]
+    assert fed(*lines, "thanks") == [Token(TOKEN, "offer"), Line("thanks")]
 
 
 @pytest.mark.parametrize(

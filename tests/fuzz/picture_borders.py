@@ -37,7 +37,7 @@ def _tokens() -> list[str]:
     return [to_token(kind, dice.randbytes(size)) for kind in Kind for size in (0, 1, 40, 198)]
 
 
-def _pasted() -> list[bytes]:
+def pasted() -> list[bytes]:
     prose = "hi, pigeon: here it is\n\n{}\n\n12:30 <ann> thanks"
     quoted = [
         "\r\n".join("> " + token[at : at + 60] for at in range(0, len(token), 60)) for token in _tokens()
@@ -216,6 +216,6 @@ DECODERS = [
     _code(name="picture/modules", samples=_modules, make=_modules_feed),
     _code(name="picture/content", samples=_contents, make=_content_feed),
     Decoder(name="picture/header", form=_PICTURE, samples=_files, make=_header_feed, refuses=(BadPicture,)),
-    signal_decoder("token/find", TEXT, _pasted, _find_feed),
+    signal_decoder("token/find", TEXT, pasted, _find_feed),
     signal_decoder("token/qr", TEXT, _in_qr, _qr_feed),
 ]

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from tests.fuzz import (
     chain_borders,
+    console_borders,
     disk_borders,
     door_borders,
     evidence_borders,
@@ -60,6 +61,7 @@ DECODERS: dict[str, Decoder] = {
         log_borders,
         signal_borders,
         evidence_borders,
+        console_borders,
         chain_borders,
     )
     for decoder in borders.DECODERS
