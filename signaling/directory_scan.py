@@ -32,7 +32,8 @@ PROFILES: Final = "profile"
 _PARCEL: Final = re.compile(r"([0-9a-f]{64})\.(offer|answer)\.bin")
 _ROOM: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_SEEN: Final = 200_000  # about 20 MB when somebody fills the folder
-_MAX_READS: Final = 1024  # files opened in one scan
+_MAX_READ: Final = 8 * 1024 * 1024  # bytes of parcels in one scan
+_MAX_SECONDS: Final = 0.5  # in one scan after its first file; the rest after a rest
 _MAX_SWEPT: Final = 1024  # files removed in one scan
 _DEAD_AFTER: Final = MAX_LIFE + 3600.0  # seconds; whatever is sealed in there, it has expired
 _TEMPORARY_LOOK: Final = 600  # seconds between looks at one
@@ -107,7 +108,7 @@ class Scan:
 
     def __call__(self, folder: int) -> tuple[list[Parcel], bool]:
         found: list[Parcel] = []
-        opened_files, swept = 0, 0
+        read, swept, until = 0, 0, 0.0
         expected = set(self._mine.names())
         there: set[tuple[Place, str]] = set()
         # A file server's clock may be years behind: old is what is old by its clock and by ours.
@@ -126,9 +127,11 @@ class Scan:
                 if shape is not None and status.st_mtime < dead and stat.S_ISREG(status.st_mode):
                     swept += _sweep(folder, entry.name, may=swept < _MAX_SWEPT)
                     continue
-                opened_files += self._look(folder, entry.name, shape, status, found)
-                if opened_files >= _MAX_READS:
-                    return found, False
+                if self._look(folder, entry.name, shape, status, found):
+                    now, read = time.monotonic(), read + status.st_size
+                    until = until or now + _MAX_SECONDS
+                    if read >= _MAX_READ or now >= until:
+                        return found, False
         if self._aside is not None:
             self._look_aside(folder, self._aside, there, found)
         if expected - there:

@@ -22,7 +22,8 @@ from signaling.lobby import MAX_PROFILES
 from signaling.log_entry import KIND_OF, NO_ENTRY, SEGMENT_BYTES, Entry, EntryKind, Segment, Slot, next_entry
 from signaling.log_names import MAX_SEGMENT, segment_of
 
-_BUDGET: Final = 1024 * 1024  # bytes read in one scan, but for the last file: about half a second
+_MAX_READ: Final = 8 * 1024 * 1024  # bytes in one scan, but for the last file
+_MAX_SECONDS: Final = 0.5  # likewise; the rest after a rest
 _MAX_NAMES: Final = 20_000  # changed files dealt with in one scan
 _MAX_FILES: Final = 50_000  # whose state is remembered, about 300 bytes each
 _MAX_FOREIGN: Final = 100_000
@@ -93,15 +94,15 @@ class LogScan:
         order = list(writers)
         random.shuffle(order)  # nobody's flood is always read first
         found: list[Parcel] = []
-        budget = _BUDGET
+        read, until = 0, time.monotonic() + _MAX_SECONDS
         for writer in order:
             # All of a writer's files before anything comes out: a later segment may end an earlier one.
             fresh: dict[Segment, dict[Slot, Entry]] = {}
             for name, segment, status in writers[writer]:
-                if budget <= 0:
+                if read >= _MAX_READ or time.monotonic() >= until:
                     whole = False
                     break
-                budget -= self._read(folder, name, segment, status, fresh.setdefault(segment, {}))
+                read += self._read(folder, name, segment, status, fresh.setdefault(segment, {}))
             for segment, entries in fresh.items():
                 if not self._over.get(hash(segment)):
                     found += [
