@@ -11,27 +11,23 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import trio
 from nacl.signing import SigningKey
 
 from node.arrivals import Arrivals, OnRefused
-from node.attempt import Attempt, Attempts, Introduce, Maker
+from node.attempt import Attempt, Attempts, Introduce, Maker, first_of
 from node.door import Admits, Door
 from node.errors import ConnectFailed
 from node.link import ChannelClosed, Link
-from node.open_offers import OpenOffer, OpenOffers
+from node.offering import Offering
+from node.open_offers import OpenOffers
 from node.post import OnCarrier, Post
 from node.reception import Reception
 from node.webrtc import CONNECT_DEADLINE, Rtc
-from signaling.carrier import Carrier, Hands
-from signaling.description import (
-    Identity,
-    Offer,
-    RoomId,
-)
+from signaling.carrier import Carrier
+from signaling.description import Identity, Offer, RoomId
 from signaling.errors import SignalError
 from signaling.handshake import Role
 from signaling.refusal import Reason
@@ -198,8 +194,7 @@ class _Rendezvous:
                     nursery.start_soon(self._arrivals.read, carrier)
                 nursery.start_soon(self._be_present)
                 if self.open_offers is not None:
-                    nursery.start_soon(self._serve_wishes, self.open_offers)
-                    nursery.start_soon(self._keep_open, self.open_offers)
+                    nursery.start_soon(self._offering(self.open_offers).run)
                 if self.first is not None:
                     self._door.consider(self.first, None)
                 await self._keep()
@@ -262,13 +257,6 @@ class _Rendezvous:
 
     # attempts
 
-    def _replace(self, attempt: Attempt) -> None:
-        """Put it in the place of the one at the same peer, which ends."""
-        former = self._attempts.of(attempt.peer)
-        if former is not None:
-            former.scope.cancel()
-        self._attempts.put(attempt)
-
     def _start(self, attempt: Attempt) -> None:
         if self._attempts.has_room():
             self._attempts.put(attempt)
@@ -288,7 +276,7 @@ class _Rendezvous:
         except* (ConnectFailed, ChannelClosed, SignalError) as failed:
             self._failures[attempt.peer] += 1
             self.faults["connect: failed"] += 1
-            error = _first_of(failed)
+            error = first_of(failed)
             logger.info("no link to %s: %s", attempt.peer.hex()[:8], error)
             if attempt.offer is not None and attempt.offer.recipient is None:
                 self.on_failed(attempt.peer, attempt.offer, error)
@@ -298,61 +286,23 @@ class _Rendezvous:
             await self._post.take_back(attempt)
             self._end(attempt)
 
-    # offers to whoever holds them
-
-    async def _serve_wishes(self, open_offers: OpenOffers) -> None:
-        async for wish in open_offers.wishes():
-            self._nursery.start_soon(self._run_open, wish, open_offers)
-
-    async def _run_open(self, wish: OpenOffer, open_offers: OpenOffers) -> None:
-        attempt: Attempt | None = None
-        try:
-            with wish.scope:
-                async with self.rtc.connection(Role.OFFERER) as connection:
-                    await self._maker.open(wish, connection, hear=partial(open_offers.hear, wish))
-                    await self._post.take_back(wish)
-                    open_offers.close(wish)
-                    if wish.answer is None:
-                        raise ConnectFailed("A token was not used in time.", "/invite makes a new one.")
-                    attempt = Attempt(wish.answer.sender, Role.OFFERER, trio.current_time(), wish.offer)
-                    attempt.answer = wish.answer
-                    attempt.answered.set()
-                    self._replace(attempt)
-                    with attempt.scope:
-                        await self._host_link(await self._maker.connect(attempt, connection), attempt)
-        except* (ConnectFailed, ChannelClosed, SignalError) as failed:
-            self.faults["connect: failed"] += 1
-            error = _first_of(failed)
-            logger.info("no link by an open offer: %s", error)
-            wish.failure = error
-            if wish.offer is not None:
-                self.on_failed(None if attempt is None else attempt.peer, wish.offer, error)
-        finally:
-            wish.made.set()
-            await self._post.take_back(wish)
-            open_offers.close(wish)
-            if attempt is not None:
-                self._end(attempt)
-
-    async def _keep_open(self, open_offers: OpenOffers) -> None:
-        """Where carriers know nobody by name: an offer for whoever of the room gets it, if somebody lacks.
-
-        Machines look again and again; a person is not shown the same twice.
-        """
-        by_machine = any(carrier.bare and not isinstance(carrier, Hands) for carrier in self.carriers)
-        by_hand = bool(self.carriers) and all(isinstance(carrier, Hands) for carrier in self.carriers)
-        told: set[bytes] = set()
-        while by_machine or by_hand:
-            await trio.sleep(_LISTEN_FIRST)
-            lacking = set(self.wanted())
-            told &= lacking
-            if not self.host() or open_offers or not lacking - (set() if by_machine else told):
-                continue
-            told |= lacking
-            try:
-                await open_offers.open(invites=False)
-            except ConnectFailed as error:
-                logger.info("no open offer: %s", error)
+    def _offering(self, open_offers: OpenOffers) -> Offering:
+        return Offering(
+            rtc=self.rtc,
+            carriers=self.carriers,
+            me=self.me,
+            maker=self._maker,
+            post=self._post,
+            offers=open_offers,
+            attempts=self._attempts,
+            wanted=self.wanted,
+            host=self.host,
+            is_up=self._is_up,
+            host_link=self._host_link,
+            end=self._end,
+            on_failed=self.on_failed,
+            faults=self.faults,
+        )
 
     async def _host_link(self, link: Link, attempt: Attempt) -> None:
         self._failures.pop(attempt.peer, None)
@@ -385,13 +335,3 @@ def _forget_past(times: dict[Identity, float]) -> None:
     now = trio.current_time()
     for peer in [peer for peer, when in times.items() if when <= now]:
         del times[peer]
-
-
-def _first_of(failed: BaseExceptionGroup[BaseException]) -> ConnectFailed:
-    """What to tell of it."""
-    error: BaseException = failed
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, ConnectFailed):
-        return error
-    return ConnectFailed(f"The connection was lost: {error}.", "Try again.")

@@ -59,7 +59,11 @@ class OpenOffers:
     async def open(self, *, invites: bool) -> OpenOffer:
         """One more, made when this returns; the oldest gives way when there are too many. ConnectFailed."""
         while len(self._open) >= _MAX_OPEN:
-            self._open.pop(0).scope.cancel()
+            self._open[0].failure = ConnectFailed(
+                f"At most {_MAX_OPEN} tokens can wait for somebody: the oldest does not any more.",
+                "Who has it needs a new one: /invite.",
+            )
+            self.withdraw(self._open[0])
         wish = OpenOffer(invites=invites)
         self._open.append(wish)
         await self._wishes[0].send(wish)
@@ -67,6 +71,12 @@ class OpenOffers:
         if wish.failure is not None:
             raise wish.failure
         return wish
+
+    def withdraw(self, wish: OpenOffer) -> None:
+        """Nobody needs it any more; one that was answered goes on."""
+        if wish in self._open:
+            self.close(wish)
+            wish.scope.cancel()
 
     def close(self, wish: OpenOffer) -> None:
         """It takes no answer any more."""
@@ -86,8 +96,6 @@ class OpenOffers:
         for wish in self._open:
             if wish.offer is not None and wish.offer.hash[:4] == hint:
                 answer = decode_answer(data, offer=wish.offer, now=int(time.time()))
-                if wish.answer not in (None, answer):
-                    raise Replayed("Somebody else answered this offer before.", "Make a new one: /invite.")
                 self._check_welcome(answer)
                 return wish, answer
         if hint not in self._past:
@@ -106,7 +114,7 @@ class OpenOffers:
 
     def hear(self, wish: OpenOffer, ufrag: str) -> None:
         """Somebody who knows this offer checks our address: its name may be its answer."""
-        if wish.answer is not None or wish.offer is None or ufrag in wish.names:
+        if wish not in self._open or wish.offer is None or ufrag in wish.names:
             return
         if len(wish.names) >= _MAX_NAMES:
             self._faults["signal: too many names at an offer"] += 1
@@ -125,6 +133,6 @@ class OpenOffers:
             raise NotForUs("This answer is from somebody who is not of this room.", "Invite them: /invite.")
 
     def _accept(self, wish: OpenOffer, answer: Answer) -> None:
-        if wish.answer is None:
-            wish.answer = answer
-            wish.answered.set()
+        wish.answer = answer
+        self.close(wish)
+        wish.answered.set()
