@@ -394,9 +394,10 @@ def test_what_is_no_plain_file_of_a_sound_size_is_not_opened(tmp_path: Path) -> 
         }
 
 
-def test_ten_thousand_hostile_logs_neither_hide_an_honest_one_nor_cost_much(tmp_path: Path) -> None:
+def test_thousands_of_hostile_logs_neither_hide_an_honest_one_nor_cost_much(tmp_path: Path) -> None:
     """Each with a key of its own and well signed; the honest one comes last."""
-    for number in range(10_000):
+    count = 10_000 if os.environ.get("NIGHTLY") else 2_000
+    for number in range(count):
         key = SigningKey(number.to_bytes(32, "big"))
         segment = Segment(bytes(key.verify_key), b"s" * 8)
         (tmp_path / segment.file_name).write_bytes(b"".join(_chain(key, segment, [b"junk"])))
@@ -409,7 +410,8 @@ def test_ten_thousand_hostile_logs_neither_hide_an_honest_one_nor_cost_much(tmp_
     began = time.process_time()
     assert reader.look() == []
     again = time.process_time() - began
-    assert first < 20
+    print(f"logs={count} first_cpu_s={first:.2f} again_cpu_s={again:.3f}")
+    assert first < count / 500
     assert again < 1
 
 
