@@ -4,13 +4,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
 
+from console.entry import open_closed_streams, unwritable, wrong_usage
 from console.options import common_options, settings_from
 from console.settings import Settings
 from node.errors import Exit, UsageError
@@ -353,68 +353,16 @@ def _main(arguments: list[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    _open_closed_streams()
+    open_closed_streams()
     try:
         result = pigeon.main(arguments, prog_name="pigeon", standalone_mode=False)
     except click.ClickException as error:
-        return _usage(error, arguments)
+        return wrong_usage(error, arguments)
     except click.Abort:
         return 128 + signal.SIGINT
     except OSError as error:  # of --help and --version; console/shell.py tells every other one
-        return _unwritable(error)
+        return unwritable(error)
     return result if isinstance(result, int) else Exit.DONE
-
-
-def _unwritable(error: OSError) -> int:
-    """Standard output takes nothing: quiet for a reader that left, else told on standard error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if isinstance(error, BrokenPipeError):
-        return 128 + signal.SIGPIPE
-    _complain(f"The system refused: {error.strerror}.", "Check permissions and free space.")
-    return Exit.COULD_NOT_CHECK
-
-
-def _complain(message: str, hint: str) -> None:
-    with suppress(OSError):  # nobody is there to read it
-        click.echo(f"! {message}\n  {hint}", err=True)
-
-
-def _open_closed_streams() -> None:
-    """A standard stream that the caller closed leads nowhere, instead of into whatever is opened next."""
-    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        if getattr(sys, name) is None:
-            while os.open(os.devnull, os.O_RDWR) < descriptor:
-                pass
-            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
-
-
-def _usage(error: click.ClickException, arguments: list[str]) -> int:
-    """A wrong command line, in the form of every other error."""
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "pigeon"
-    message, hint = error.format_message().rstrip(), f"See: {path} --help"
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        with suppress(OSError):
-            click.echo(message, err=True)
-        return Exit.USAGE
-    wants_json = "--json" in arguments or os.environ.get("PIGEON_JSON", "").lower() in (
-        "1",
-        "true",
-        "yes",
-        "on",
-    )
-    if wants_json:
-        import msgspec
-
-        from node.events import ErrorEvent
-
-        event = ErrorEvent(code=Exit.USAGE, message=message, hint=hint)
-        try:
-            click.echo(msgspec.json.encode(event))
-        except OSError as refused:
-            _unwritable(refused)
-    _complain(message, hint)
-    return Exit.USAGE
 
 
 if __name__ == "__main__":

@@ -144,6 +144,23 @@ def inside(host: Host) -> list[str]:
     return ["ip", "netns", "exec", host.name]
 
 
+async def test_what_members_see_of_each_other_is_said_once_also_unattended_but_not_with_quiet(
+    tmp_path: Path,
+) -> None:
+    async with family() as children:
+        homes = Homes(children, tmp_path, carrier="paste")
+        token = await homes.found("--headless")
+        bob = await homes.start("bob", "join", token, "--as", "bob", "--headless")
+        quiet = await homes.start("cal", "new", "pub", "--as", "cal", *homes.via, "--headless", "--quiet")
+        await quiet.wait_for("invite", within=PATIENCE)
+        await bob.wait_for("admitted", within=PATIENCE)
+        for node in (homes.nodes["ann"], bob):
+            said = node.complaints.decode()
+            assert said.count("see each other's IP address: this is no VPN") == 1
+            assert said.count("nobody can deny or unsay it later") == 1
+        assert quiet.complaints == b""
+
+
 async def test_ctrl_c_at_the_prompt_leaves_nothing_behind(tmp_path: Path) -> None:
     home = tmp_path / "home"
     async with terminal("join", "--as", "bob", "--home", str(home)) as bob:
