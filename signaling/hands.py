@@ -8,7 +8,7 @@ import trio
 
 from signaling.carrier import Parcel, ParcelKind, Shown, bare_parcel
 from signaling.errors import CarrierError, OwnToken, WrongKind
-from signaling.token import Kind, find_token, from_token, to_token
+from signaling.token import Kind, find_tokens, from_token, to_token
 
 MAX_WAITING: Final = 64
 _MAX_KNOWN: Final = 1024  # parcels remembered, so that a second time is none
@@ -77,12 +77,16 @@ class HandCarrier:
     def accept(self, text: str) -> ParcelKind:
         """Take the token in a text that came back; the same one twice is one parcel.
 
+        Of several it is the first that is not ours: people copy what they sent along with what came back.
         SignalError says what is wrong with it: see find_token, and WrongKind, OwnToken, or CarrierError when
         more wait than anybody carries.
         """
-        parcel = token_parcel(find_token(text))
-        if parcel.key in self._ours:
-            raise OwnToken(f"This {parcel.kind.value} is the one that you show.")
+        tokens = find_tokens(text)
+        carried = [token for token in tokens if from_token(token)[0] in _PARCELS]
+        parcels = [token_parcel(token) for token in carried or tokens]
+        parcel = next((each for each in parcels if each.key not in self._ours), None)
+        if parcel is None:
+            raise OwnToken(f"This {parcels[0].kind.value} is the one that you show.")
         if parcel.key in self._came:
             return parcel.kind
         if len(self._waiting) >= MAX_WAITING:

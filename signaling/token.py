@@ -15,6 +15,7 @@ import hashlib
 import re
 import string
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import Enum
 from itertools import zip_longest
 from typing import Final
@@ -115,18 +116,24 @@ def find_token(text: str) -> str:
     The text may be wrapped anywhere, quoted, marked up, with names and times around or before every line.
     Else SignalError: about the first place that looks like a token, or NotAToken.
     """
+    return find_tokens(text)[0]
+
+
+def find_tokens(text: str) -> list[str]:
+    """As find_token, all of them, each once; at least one. A conversation may hold ours and theirs."""
     if len(text) > MAX_PASTE:
         raise Oversize
     text = _ESCAPES.sub("", text.translate(_INVISIBLE)).translate(_UPPER)
     lines = [line.strip(_FRAME) for line in text.splitlines()]
     readings = (_joined(lines), _in_long_words(lines), _in_last_words(lines), _of_qr(text))
+    found: dict[str, None] = {}
     for candidates in zip_longest(*readings, fillvalue=""):  # place by place
         for candidate in candidates:
-            try:
-                return to_token(*from_token(candidate))
-            except SignalError:
-                continue
-    raise _what_is_wrong(lines)
+            with suppress(SignalError):
+                found[to_token(*from_token(candidate))] = None
+    if not found:
+        raise _what_is_wrong(lines)
+    return list(found)
 
 
 def _joined(lines: list[str]) -> Iterator[str]:

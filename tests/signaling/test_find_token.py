@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from signaling.errors import NotAToken, Oversize, SignalError, TokenCut, TokenMistyped, WrongVersion
-from signaling.token import MAX_PASTE, Kind, find_token, to_qr_text, to_token
+from signaling.token import MAX_PASTE, Kind, find_token, find_tokens, to_qr_text, to_token
 
 PAYLOAD = random.Random(1).randbytes(198)
 TOKEN = to_token(Kind.OFFER, PAYLOAD)
@@ -106,6 +106,13 @@ def test_of_several_the_first_whole_one_is_taken() -> None:
         for between in ("\n", " ", "\n\nno, this one: "):
             assert find_token(broken + between + OTHER) == OTHER
             assert find_token(broken + between + wrapped(OTHER, 30, before="> ")) == OTHER
+
+
+def test_all_of_several_are_found_each_once_in_their_order() -> None:
+    third = to_token(Kind.ANSWER, b"third")
+    text = f"{OTHER}\n\n{wrapped(TOKEN, 60, before='> ')}\n\nann: {third} and again {OTHER}\n{TOKEN[:40]}"
+    assert find_tokens(text) == [OTHER, TOKEN, third]
+    assert find_tokens(" ".join([TOKEN, third] * 40)) == [TOKEN, third]
 
 
 def test_what_an_app_that_scans_gives_is_found_too() -> None:

@@ -90,6 +90,15 @@ async def test_our_own_token_is_told_from_one_that_came_back_also_after_it_was_w
     assert await nothing_comes(carrier)
 
 
+async def test_of_a_conversation_that_holds_our_token_and_theirs_theirs_is_taken() -> None:
+    carrier = PasteCarrier()
+    await carrier.send(OFFER)
+    assert carrier.accept(f"me: {token(OFFER)}\n\nbob: {token(ANSWER)}\n") is ParcelKind.ANSWER
+    assert await take(carrier, 1) == [ANSWER]
+    with pytest.raises(OwnToken):
+        carrier.accept(f"{token(OFFER)}\n> {token(OFFER)}")
+
+
 async def test_what_is_no_parcel_says_what_it_is() -> None:
     carrier = PasteCarrier()
     for text, error in (
@@ -102,6 +111,8 @@ async def test_what_is_no_parcel_says_what_it_is() -> None:
         assert isinstance(caught.value, SignalError) and caught.value.hint
     with pytest.raises(WrongKind, match="This is an invitation"):
         carrier.accept(to_token(Kind.INVITATION, b"x" * 50))
+    assert carrier.accept(f"{to_token(Kind.INVITATION, b'x' * 50)} {token(ANSWER)}") is ParcelKind.ANSWER
+    assert await take(carrier, 1) == [ANSWER]
     assert await nothing_comes(carrier)
 
 
