@@ -1,5 +1,6 @@
 """A conversation with one node: events go to the screen, lines go to the node, until somebody quits."""
 
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Final
@@ -29,6 +30,8 @@ from node.events import (
 from node.tokens import carried_by_hand
 
 _BACKLOG: Final = 1000  # events; whoever was shown so many was cut off for being slow, not refused
+_ANSWERS_AFTER: Final = 5.0  # seconds; mostly a direct link comes up first, and nobody has to carry one
+_NEARLY_OVER: Final = 120  # seconds
 _CHANGES_WHO_IS_UP = RoomEvent | PeerEvent | AdmittedEvent | RemovedEvent
 
 
@@ -107,9 +110,13 @@ class Chat:
                 await self._show_room(event)
             case PendingEvent() if event.id in self._pending:
                 pass  # the beginning of a stream repeats it
-            case TokenEvent(kind="answer") if self._screen.answers_after:
+            case TokenEvent(kind="answer") if self._screen.for_people:
                 assert self._nursery is not None
                 self._nursery.start_soon(self._show_answer, event, self._links)
+            case TokenEvent() if self._screen.for_people:
+                await self._show_token(event)
+                assert self._nursery is not None
+                self._nursery.start_soon(self._remind, event, self._links)
             case TokenEvent() | InviteEvent():
                 await self._show_token(event)
             case _:
@@ -138,9 +145,20 @@ class Chat:
 
     async def _show_answer(self, answer: TokenEvent, links: int) -> None:
         """Unless somebody was reached meanwhile, since there were so many links."""
-        await trio.sleep(self._screen.answers_after)
+        await trio.sleep(_ANSWERS_AFTER)
         if links == self._links:
             await self._show_token(answer)
+
+    async def _remind(self, offer: TokenEvent, links: int) -> None:
+        """That an offer is over soon, unless somebody was reached meanwhile."""
+        wait = offer.expires / 1000 - time.time() - _NEARLY_OVER
+        if wait <= 0:
+            return
+        await trio.sleep(wait)
+        if links == self._links:
+            left = _NEARLY_OVER // 60
+            message = f"The offer is good for {left} more minutes; /invite makes a new one."
+            await self._screen.event(NoticeEvent(message=message))
 
     async def _show_token(self, event: AnyEvent) -> None:
         try:

@@ -53,7 +53,7 @@ class IdEvent(Event, frozen=True, tag="id"):
 class JsonScreen:
     """A Screen for programs."""
 
-    answers_after = 0.0
+    for_people = False
 
     def __init__(self, out: Out, *, qr_file: "QrFile | None" = None) -> None:
         self._out = out

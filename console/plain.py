@@ -58,7 +58,7 @@ _EXCERPT = 48  # characters of a message that stand beside its state
 class PlainScreen:
     """Lines for people, whether on a terminal or not."""
 
-    answers_after = 5.0
+    for_people = True
 
     def __init__(self, out: Out, *, color: bool, qr_file: "QrFile | None" = None, draw: bool = False) -> None:
         self._out = out

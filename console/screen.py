@@ -13,8 +13,8 @@ from node.events import ErrorEvent, Event, RoomEvent, StatusEvent
 class Screen(Protocol):
     """Shows what happens; all calls wait until it is written."""
 
-    answers_after: float
-    """Seconds until an answer is worth carrying: mostly a direct link comes up first, and it is not."""
+    for_people: bool
+    """Whether somebody reads along, who should not be asked to do what is not needed."""
 
     async def know(self, room: RoomEvent) -> None:
         """Which room what follows is about; that itself is not shown."""

@@ -107,7 +107,7 @@ class SpokenTo:
 class Noted(Screen):
     """A screen that keeps what it shows, and the names of it."""
 
-    answers_after = 5.0
+    for_people = True
 
     def __init__(self) -> None:
         self.shown: list[str] = []
