@@ -207,6 +207,7 @@ class Guest:
         self._secret: bytes | None = None
         self._accepted = False
         self._paused = False
+        self._insists = False
 
     def remember(self, secret: bytes) -> None:
         """This room's password was shown and accepted before; nobody has to be asked for it again."""
@@ -220,7 +221,12 @@ class Guest:
         return self._over is not None
 
     async def ready(self, room: bytes) -> None:
-        """Have the password, be it typed now, before a member of this room asks for it and waits."""
+        """Have the password, be it typed now, before a member of this room asks for it and waits.
+
+        From now on a member that does not ask is none: only by knowing the password does it show that it is
+        of the room that was meant, when nothing else that we came with says so.
+        """
+        self._insists = True
         self._expect(room)
         await self._told.wait()
 
@@ -258,6 +264,8 @@ class Guest:
             welcome = await self._next(meeting.talk)
             if len(welcome) != 3 or welcome[:2] != bytes((_WELCOME, VERSION)) or welcome[2] & ~_YES:
                 self._fail("no welcome")
+            if self._insists and not welcome[2]:
+                self._fail("it asks for no password, though this room has one")
             if welcome[2]:
                 self._expect(meeting.offer.room)
                 scope.deadline += _TYPING - _DEADLINE  # before the member gives us up

@@ -86,6 +86,20 @@ async def test_another_room_put_into_the_lobby_catches_nobody_who_knows_the_pass
         assert eve.node.faults["reception: wrong password"] == 1
 
 
+async def test_a_room_that_asks_for_nothing_is_not_the_one_that_the_lobby_promised(tmp_path: Path) -> None:
+    """Eve's room has a password, so that strangers come; and then she lets them in without any."""
+    eve = Person(tmp_path, "eve")
+    eve.room = await create_room(
+        eve.home, name="r", nick="ann", rule="auto", via=eve.via, password="something else"
+    )
+    async with eve.up():
+        lobby = await shown(eve)
+        eve.node._threshold.reception.host.password = lambda: None
+        async with arriving(Person(tmp_path, "bob"), lobby, PASSWORD) as node:
+            await counted(node, "reception: a member broke the rules")
+            assert not node._mesh.linked()
+
+
 async def shown(host: Person) -> OpenLobby:
     """What the folder shows, once it does."""
     with trio.fail_after(DEADLINE):

@@ -195,6 +195,14 @@ async def test_a_member_that_comes_as_a_newcomer_is_asked_as_well_and_from_memor
     assert await met(protected(is_member=lambda peer: peer == BOB), guest) == ["", ""]
 
 
+async def test_who_joins_by_a_password_believes_nobody_who_does_not_ask_for_it() -> None:
+    guest = Guest(has_invitation=lambda: False, granted=lambda _invitation: pytest.fail("granted"))
+    guest.remember(RIGHT)
+    await guest.ready(ROOM)
+    _, why = await meet(Host(may_have_invitation=lambda _peer, _offer: True), guest)
+    assert "asks for no password" in why
+
+
 async def test_who_was_accepted_once_believes_no_member_that_the_password_is_wrong() -> None:
     guest = Guest()
     guest.remember(RIGHT)
