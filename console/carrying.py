@@ -58,12 +58,12 @@ class Carrying:
             await self._qr_file.write(token)
         what = _RECONNECT if kind == "offer" and not invites(token) else kind
         await self._out.note(f"{_WHAT[what]} (good for {_left(expires)}):")
-        await self._show_code(token)
         await self._out.data(f"{token}\n".encode())
         for line in _DO[what]:
             await self._out.note(line)
         if self._qr_file is not None:
             await self._out.note(f"The same as a picture: {self._qr_file.path}")
+        await self._show_code(token)  # last, or it would be scrolled away by what is said about it
 
     async def _show_code(self, token: str) -> None:
         if not self._draw:

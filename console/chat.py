@@ -179,10 +179,11 @@ async def converse(
     *,
     timeout: float | None,
     since: int | None = None,
-    invite: bool = False,
     greeting: str = "",
+    invite: bool = False,
+    how_to_join: str = "",
 ) -> None:
-    """Which room, an invitation if wanted, a greeting, then events and lines. Without lines: for ever.
+    """Which room, a greeting, an invitation if wanted, then events and lines. Without lines: for ever.
 
     With `since`, final messages from that index on are shown too, whenever they were said.
     """
@@ -191,10 +192,12 @@ async def converse(
     begins = (await node.status()).index if since is None else since
     async with node.events(since=since, watching=watching) as events, trio.open_nursery() as nursery:
         await chat.show_room()
-        if invite:
-            await chat.show_invitation()
         if greeting:
             await screen.notice(greeting)
+        if invite:
+            await chat.show_invitation()  # towards the end: a code should not be scrolled away
+        if how_to_join:
+            await screen.notice(how_to_join)
         nursery.start_soon(partial(chat.show, events, since=begins, nursery=nursery))
         if lines is None:
             return

@@ -77,8 +77,9 @@ async def new(
             None if headless else LineReader(),
             timeout=settings.timeout,
             since=0,
+            greeting="\n".join(_chat_help(headless=headless)),
             invite=True,
-            greeting="\n".join(filter(None, (how_to_join(via), *_chat_help(headless=headless)))),
+            how_to_join=how_to_join(via),
         )
     return Exit.DONE
 

@@ -112,7 +112,11 @@ async def test_a_terminal_with_room_for_it_shows_the_code_that_a_camera_reads(tm
     home = ("--home", str(tmp_path / "ann"))
     async with terminal("new", "tea", "--as", "ann", "--via", "qr", *home, columns=80, rows=40) as ann:
         await ann.wait_for("They type:", within=PATIENCE)
-        code = [line for line in ann.seen.splitlines() if line.startswith("\x1b[38;5;16;48;5;231m")]
+        await ann.wait_for("1/1 up", within=PATIENCE)
+        lines = ann.seen.splitlines()
+        below = len(lines) - max(at for at, line in enumerate(lines) if "\x1b[0m" in line) - 1
+        assert below < 9, "all of it stands on a terminal of 80x40, with what comes after it"
+        code = [line for line in lines if line.startswith("\x1b[38;5;16;48;5;231m")]
         assert len(code) <= 31
         picture = tmp_path / "photo.png"
         photo_of(code).save(picture)
