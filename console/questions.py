@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import trio
 
@@ -12,14 +13,16 @@ from console.lines import LineReader
 from console.ndjson import IdEvent
 from console.out import Out, stdin_is_terminal
 from console.sanitize import one_line
-from console.screen import make_screen
+from console.screen import Screen, make_screen
 from console.settings import Settings
 from console.welcome import continues_text, safety_words, taken
 from node.api import MemberView, NodeApi
 from node.config import Home
 from node.control import connect_control
 from node.errors import Exit, NodeError, TimedOut, Unreachable
-from node.events import NoticeEvent
+from node.events import AnyEvent, NoticeEvent, PeerEvent, TokenEvent
+
+_ANSWERS_WITHIN: Final = 6.0  # seconds that `carry` looks for what becomes of an offer
 
 
 @asynccontextmanager
@@ -70,14 +73,40 @@ async def invite(settings: Settings, *, qr_out: Path | None) -> int:
 
 
 async def carry(settings: Settings, *, token: str | None, scan: Path | None) -> int:
-    """Hand over what came back. The node is asked first, so that nobody pastes in vain."""
+    """Hand over what came back; of an offer, show the answer that has to go back where no link comes up."""
     async with running_node(settings):
-        pass
+        pass  # nobody should be asked to paste something in vain
     text = await token_given(settings, token, scan, lines=LineReader(), wanted=WAYS_BACK)
-    async with running_node(settings) as node:
+    screen = make_screen(settings)
+    async with running_node(settings) as node, node.events(watching=False) as events:
         kind = await node.carry(text)
-    await make_screen(settings).event(NoticeEvent(message=taken(kind)))
+        await screen.event(NoticeEvent(message=taken(kind)))
+        if kind == "offer":
+            with trio.move_on_after(_ANSWERS_WITHIN):
+                await _show_answer(screen, events)
     return Exit.DONE
+
+
+async def _show_answer(screen: Screen, events: AsyncIterator[AnyEvent]) -> None:
+    """The answer, as soon as there is one, for scripts; people see it if no link comes up by itself."""
+    answer = None
+    try:
+        async for event in events:
+            match event:
+                case TokenEvent(kind="answer") if screen.for_people:
+                    answer = event
+                case TokenEvent(kind="answer"):
+                    await screen.event(event)
+                case PeerEvent(state="up"):
+                    answer = None
+                    await screen.event(event)
+                    return
+                case _:
+                    pass
+    finally:
+        if answer is not None:
+            with trio.CancelScope(shield=True):
+                await screen.event(answer)
 
 
 async def admit(settings: Settings, *, who: str) -> int:

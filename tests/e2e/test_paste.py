@@ -88,6 +88,28 @@ async def test_members_that_were_restarted_find_each_other_by_one_more_line(tmp_
         await homes.everyone_sees({"there you are"})
 
 
+async def test_members_that_run_unattended_are_brought_together_by_a_script(tmp_path: Path) -> None:
+    async with family() as children:
+        homes = Homes(children, tmp_path, carrier="paste")
+        await homes.start("bob", "join", await homes.found(), "--as", "bob")
+        await homes.all_have(2)
+        await homes.kill("ann")
+        await homes.kill("bob")
+        ann = await homes.start("ann", "up")
+        await homes.start("bob", "up")
+        offer = await ann.wait_for("token", within=PATIENCE)
+        code, events, _ = await homes.run("bob", "carry", offer["token"])
+        assert code == 0
+        notice, answer, peer = events
+        assert notice["message"].startswith("Got the offer")
+        assert (answer["event"], answer["kind"]) == ("token", "answer")
+        assert (peer["event"], peer["nick"], peer["state"]) == ("peer", "ann", "up")
+        code, events, _ = await homes.run("ann", "carry", answer["token"])
+        assert code == 0, "whoever carries both ways without a look is not told off"
+        code, events, _ = await homes.run("ann", "send", "by script")
+        assert (code, events[-1]["event"]) == (0, "final")
+
+
 async def test_by_hand_at_two_terminals_with_a_token_wrapped_and_quoted(tmp_path: Path) -> None:
     here, there = str(tmp_path / "ann"), str(tmp_path / "bob")
     async with terminal("new", "tea", "--as", "ann", "--via", "paste", "--home", here) as ann:
