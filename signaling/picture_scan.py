@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MEMORY: Final = 80 << 20  # bytes of data, of which 12 MB are there before anything is read
 SECONDS: Final = 0.7  # of processor time
-_PATIENCE: Final = 0.35  # after which no other attempt is begun
+_PATIENCE: Final = 0.4  # after which no other attempt is begun
 _MAX_CODES: Final = 16
 _MAX_TEXT: Final = 4096
 
@@ -129,9 +129,10 @@ def _grey(picture: "Image") -> "Image":
 
 
 def _attempts(picture: "Image") -> Iterator["Image"]:
-    """The picture as it is, then what helps by measurement: larger against smallness, sharper against blur.
+    """The picture as it is, then what helps by measurement: larger against smallness, sharper against blur,
+    softer against grain.
 
-    Other binarizers, smoothing, contrast and smaller copies read nothing that these do not.
+    Other binarizers, more contrast and smaller copies read nothing that these do not.
     """
     from PIL import Image, ImageFilter
 
@@ -143,6 +144,7 @@ def _attempts(picture: "Image") -> Iterator["Image"]:
     yield picture.filter(ImageFilter.UnsharpMask(radius=3, percent=400, threshold=0))
     if larger is not None:
         yield larger.filter(ImageFilter.UnsharpMask(radius=4, percent=200, threshold=0))
+    yield picture.filter(ImageFilter.GaussianBlur(1))
 
 
 if __name__ == "__main__":
