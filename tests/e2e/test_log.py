@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -50,6 +51,7 @@ class SyncTool:
         self._ways = ((one, two), (two, one))
         self._dice = dice
         self._owner: dict[str, Path] = {}
+        self._times: Counter[Path] = Counter()
         self.copies = self.parts = self.conflicts = 0
 
     async def run(self) -> None:
@@ -73,17 +75,19 @@ class SyncTool:
         if target.exists() and target.read_bytes() == content:
             return
         self.copies += 1
-        match self._dice.randrange(4):
-            case 0:  # half of it, straight into place
+        self._times[target] += 1
+        # Each file comes torn first and as a conflict next, so that no run goes without.
+        match self._times[target] if self._times[target] <= 2 else self._dice.randrange(4):
+            case 1:  # a part of it, straight into place
                 self.parts += 1
                 target.write_bytes(content[: self._dice.randrange(len(content) + 1)])
-            case 1:  # the old one stays beside the new one
+            case 2:  # the old one stays beside the new one
                 if target.exists():
                     self.conflicts += 1
                     copy = f"{target.stem}.sync-conflict-20261120-1030{self.conflicts:02}-ABCDEFG.log"
                     shutil.move(target, target.with_name(copy))
                 target.write_bytes(content)
-            case 2:
+            case 3:
                 pass  # later
             case _:
                 target.write_bytes(content)
