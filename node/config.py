@@ -2,7 +2,7 @@
 
     config  rooms/<fingerprint>/room.json
     data    identity.key  acquaintances.json
-            rooms/<fingerprint>/{genesis, vote.key, store.sqlite, lock, damaged-*/}
+            rooms/<fingerprint>/{genesis, vote.key, password.key, store.sqlite, lock, damaged-*/}
     state   rooms/<fingerprint>/evidence-*.json
 
 With `--home DIR` all three are DIR; without it they are the XDG directories.
