@@ -61,15 +61,15 @@ class _Bounded(Generic[_K, _V]):
 
 
 class _File:
-    """How far one file was read: after entry `seq`, which ended at `offset`."""
+    """How far one file was read: after entry `seq`, which ended at `offset`.
+
+    Never back: what was read there was signed, and an honest writer signs one thing for one place.
+    """
 
     __slots__ = ("head", "offset", "seq", "version")
 
     def __init__(self) -> None:
         self.version = 0
-        self.rewind()
-
-    def rewind(self) -> None:
         self.offset, self.seq, self.head = 0, -1, NO_ENTRY
 
 
@@ -150,8 +150,6 @@ class LogScan:
         """Take in what is new in one file; the bytes read."""
         file = self._files.get(hash(name)) or _File()
         self._files.put(hash(name), file)
-        if status.st_size < file.offset:
-            file.rewind()  # rolled back
         try:
             data = _content(folder, name, file.offset)
         except OSError as error:
@@ -172,8 +170,6 @@ class LogScan:
                 file.offset, file.seq, file.head = start + at, entry.seq, entry.hash
         except SignalError as error:
             self._complaints.add("broken entry", name, error.message)
-            if at == 0:
-                file.rewind()  # perhaps it was written anew, and this is the middle of something
         return len(data)
 
     def _follow(self, file: _File, segment: Segment, entry: Entry, fresh: dict[Slot, Entry]) -> str | None:
