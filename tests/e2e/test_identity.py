@@ -42,6 +42,14 @@ async def test_a_namesake_with_another_key_is_told_of_before_it_is_let_in(tmp_pa
             await prompt.wait_for("Do they see the same words", within=PATIENCE)
             await prompt.type("no\n")
             assert await prompt.process.wait() == 1
+        async with terminal("admit", "Bob", "--room", "pub", *home) as prompt:
+            await prompt.wait_for("Do they see the same words", within=PATIENCE)
+            await prompt.type("\x03")
+            assert await prompt.process.wait() == 130
+        async with terminal("carry", "--room", "pub", *home) as prompt:
+            await prompt.wait_for("Paste the token that came back", within=PATIENCE)
+            await prompt.type("\x03")
+            assert await prompt.process.wait() == 130
         async with terminal("chat", "--room", "pub", *home) as late:
             await late.wait_for("! Bob comes with another key", within=PATIENCE)
             await late.wait_for("Bob asks to be let in", within=PATIENCE)
