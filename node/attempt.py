@@ -122,7 +122,7 @@ class Maker:
             nursery.cancel_scope.cancel()
         return None if attempt.answer is None else await self.connect(attempt, connection)
 
-    async def open(self, wish: OpenOffer, connection: Connection, *, hear: Callable[[str], None]) -> None:
+    async def open(self, wish: OpenOffer, connection: Connection, *, hear: Callable[[str], bool]) -> None:
         """Show an offer to whoever gets hold of it, until it is answered or over."""
         offer = self._make_offer(connection, recipient=None, invites=wish.invites)
         connection.identify(offer.transport, on_check=hear)

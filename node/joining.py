@@ -40,6 +40,9 @@ _MAX_GRANT: Final = 512
 _LOOKING: Final = "Looking for a member to connect to."
 _WAITING: Final = "Connected; waiting for the members to let us in."
 _BROKEN: Final = "The connection ended; trying again."
+_BROKEN_BY_TOKEN: Final = (
+    "The connection ended. If it does not come back by itself, ask for a new token and paste it here."
+)
 _REASONS: Final = {
     Reason.USED: "this invitation was used already; ask for a new one",
     Reason.EXPIRED: "this invitation has expired; ask for a new one",
@@ -90,6 +93,7 @@ class Newcomer:
         self._inviter = _inviter_of(way)
         self.asks_password = not isinstance(way, Invitation) and way.protected
         """It is known that this room asks for a password."""
+        self._broken = _BROKEN_BY_TOKEN if isinstance(way, Offer) else _BROKEN
         self._make_request = partial(_make_request, nick=nick, identity=identity, vote=vote)
         self._vote_key = bytes(vote.verify_key)
         self._request: Request | None = None
@@ -112,6 +116,11 @@ class Newcomer:
         """End, for there is no way in any more."""
         self._refusal = error
         self._scope.cancel()
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether we have what a member is asked with in a lobby: an invitation, or the password."""
+        return self.invitation is not None or self.asks_password
 
     def wanted(self) -> set[bytes]:
         """Whom to reach: the inviter, and whoever says in a lobby that it is there to be asked."""
@@ -185,7 +194,7 @@ class Newcomer:
                 self._joiners.pop(peer, None)
                 self._hellos.pop(peer, None)
                 if not self._joiners:
-                    self._stand(_BROKEN)
+                    self._stand(self._broken)
             case Arrived(peer=peer, data=data):
                 if peer in self._joiners and _says_hello(data):
                     self._hellos[peer] = item

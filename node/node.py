@@ -166,9 +166,7 @@ class Node:
         return self._seated().room()
 
     async def say(self, text: str) -> str:
-        if self._out.is_set():
-            raise NotAMember(self._seated().room().room)
-        return await self._seated().say(text)
+        return await self._still_seated().say(text)
 
     async def status(self) -> StatusEvent:
         seat = self._seated()
@@ -189,7 +187,7 @@ class Node:
         return self._seated().leave()
 
     async def invite(self) -> InviteEvent:
-        self._seated()
+        self._still_seated()
         if self._threshold.pairing.by_offer:
             return await self._threshold.pairing.invite()
         if self._threshold.pairing.shows_offers:
@@ -229,6 +227,11 @@ class Node:
                 "This node has not been let into the room yet.", "Wait until the members have admitted it."
             )
         return self._seat
+
+    def _still_seated(self) -> Seat:
+        if self._out.is_set():
+            raise NotAMember(self._seated().room().room)
+        return self._seated()
 
     # what the parts ask
 

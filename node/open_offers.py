@@ -87,17 +87,14 @@ class OpenOffers:
             if len(self._past) > _MAX_PAST:
                 self._past.popitem(last=False)
 
-    def find(self, data: bytes) -> tuple[OpenOffer, Answer] | None:
-        """The open offer that an encoded answer is to, and the answer; SignalError with what is wrong.
-
-        None for one that came already by another way and did its work.
-        """
+    def take(self, data: bytes) -> None:
+        """An answer that was carried; SignalError. One that came by another way and did its work is none."""
         hint = answer_hint(data)
         for wish in self._open:
             if wish.offer is not None and wish.offer.hash[:4] == hint:
                 answer = decode_answer(data, offer=wish.offer, now=int(time.time()))
                 self._check_welcome(answer)
-                return wish, answer
+                return self._accept(wish, answer)
         if hint not in self._past:
             raise NotForUs("This answer is to no offer of this node.", "Answer the token it shows now.")
         if self._past[hint] == data:
@@ -106,27 +103,24 @@ class OpenOffers:
             raise Expired("The offer that this answers is over.", "Make a new one: /invite.")
         raise Replayed("Somebody else answered this offer before.", "Make a new one: /invite.")
 
-    def take(self, data: bytes) -> None:
-        """An answer that a carrier brought; SignalError."""
-        found = self.find(data)
-        if found is not None:
-            self._accept(*found)
-
-    def hear(self, wish: OpenOffer, ufrag: str) -> None:
-        """Somebody who knows this offer checks our address: its name may be its answer."""
+    def hear(self, wish: OpenOffer, ufrag: str) -> bool:
+        """Somebody who knows this offer checks our address: its name may be its answer. Whether it counts."""
+        if wish.answer is not None:
+            return wish.answer.transport.ufrag == ufrag
         if wish not in self._open or wish.offer is None or ufrag in wish.names:
-            return
+            return False
         if len(wish.names) >= _MAX_NAMES:
             self._faults["signal: too many names at an offer"] += 1
-            return
+            return False
         wish.names.add(ufrag)
         try:
             answer = decode_ufrag(ufrag, offer=wish.offer, now=int(time.time()))
             self._check_welcome(answer)
         except SignalError as error:
             self._faults[f"signal: {type(error).__name__} in a check"] += 1
-            return
+            return False
         self._accept(wish, answer)
+        return True
 
     def _check_welcome(self, answer: Answer) -> None:
         if not self._welcome(Identity(answer.sender), answer.offer.invites):

@@ -11,7 +11,7 @@ from node.events import InviteEvent, NoticeEvent, TokenEvent
 from node.open_offers import OpenOffers, Welcome
 from signaling.carrier import Carrier, Hands
 from signaling.description import Identity, Offer, RoomId, decode_offer, encode
-from signaling.errors import Replayed, SignalError
+from signaling.errors import OwnToken, Replayed, SignalError
 from signaling.token import Kind, find_token, from_token, to_token
 
 _MAX_CARRIED: Final = 256
@@ -21,7 +21,7 @@ _NO_HANDS: Final = UsageError(
 
 
 class Pairing:
-    """`welcome`: who may answer an offer. `admits`: whose offers may be answered."""
+    """`welcome`: who may answer an offer. `admits`: which offers that people bring may be answered."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Pairing:
         room: RoomId,
         bus: Bus,
         welcome: Welcome,
-        admits: Callable[[bytes], bool],
+        admits: Callable[[Offer], bool],
         faults: Counter[str],
     ) -> None:
         self.offers = OpenOffers(welcome=welcome, faults=faults)
@@ -49,6 +49,11 @@ class Pairing:
         self._hands = [carrier for carrier in carriers if isinstance(carrier, Hands)]
         for hands in self._hands:
             hands.on_shown(self._tell)
+
+    @property
+    def _by_hand(self) -> bool:
+        """Whether every token is shown to people, and only to them."""
+        return bool(self._hands) and len(self._hands) == len(self._carriers)
 
     @property
     def by_offer(self) -> bool:
@@ -75,7 +80,10 @@ class Pairing:
         if not self._hands:
             raise _NO_HANDS
         try:
-            kind, payload = from_token(find_token(text))
+            token = find_token(text)
+            kind, payload = from_token(token)
+            if token in self._told:
+                raise OwnToken(f"This {kind.name.lower()} is the one that you show.")
             if payload in self._carried:
                 raise Replayed
             match kind:
@@ -83,9 +91,9 @@ class Pairing:
                     raise UsageError("This is an invitation.", "Join with it: pigeon join, then the token.")
                 case Kind.OFFER:
                     self._check_offer(payload)
+                    self._hands[0].accept(text)
                 case Kind.ANSWER:
-                    self.offers.find(payload)
-            self._hands[0].accept(text)
+                    self.offers.take(payload)
             self._carried[payload] = None
             if len(self._carried) > _MAX_CARRIED:
                 del self._carried[next(iter(self._carried))]
@@ -96,14 +104,17 @@ class Pairing:
     def _check_offer(self, payload: bytes) -> None:
         offer = decode_offer(payload, room=self._room, me=None, now=int(time.time()))
         if offer.sender == self._me:
-            raise UsageError("This is your own token.", "Give it to the one you want to reach.")
-        if not self._admits(offer.sender):
+            raise OwnToken
+        if not self._admits(offer):
             raise UsageError("This is from somebody who is not of this room.", "Ask a member for a token.")
 
     def on_failed(self, peer: bytes | None, offer: Offer, error: ConnectFailed) -> None:
         """No link came of an offer; people hear of those they had to do with."""
-        if peer is not None or offer.invites:
-            self._bus.publish(NoticeEvent(message=f"{error.message} {error.hint}"))
+        hints = [error.hint]
+        if peer is not None and offer.sender == self._me:
+            hints.append("That token was used up by this: /invite makes a new one.")
+        if peer is not None or offer.invites or self._by_hand:
+            self._bus.publish(NoticeEvent(message=" ".join((error.message, *hints))))
 
     def _tell(self) -> None:
         """Publish what is new; what is gone is forgotten."""

@@ -6,6 +6,7 @@ One object for a node's whole life: at first it may be a newcomer's, and a membe
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 from nacl.signing import SigningKey
@@ -27,6 +28,8 @@ from node.webrtc import Rtc
 from signaling.description import Offer, RoomId
 from signaling.invitation import Invitation
 from signaling.refusal import Reason
+
+_NEW_TOKEN: Final = "Ask for a new token, and join with that."
 
 
 class Threshold:
@@ -58,7 +61,7 @@ class Threshold:
             room=room,
             bus=bus,
             welcome=self._welcome,
-            admits=lambda sender: self._admits(sender, None, b"") is True,
+            admits=self._may_be_brought,
             faults=faults,
         )
         self.secret: bytes | None = None
@@ -103,9 +106,8 @@ class Threshold:
         newcomer = self._newcomer()
         if newcomer is not None and newcomer.asks_password:
             await self.reception.guest.ready(self._room)
-            if first is not None and first.expires <= time.time():
-                hint = "Ask for a new token, and join with that."
-                newcomer.give_up(Unreachable("The offer expired while the password was typed.", hint))
+        if newcomer is not None and first is not None and first.expires <= time.time():
+            newcomer.give_up(Unreachable("The token expired before it could be used.", _NEW_TOKEN))
         await rendezvous(
             rtc=rtc,
             carriers=carriage.carriers,
@@ -151,6 +153,13 @@ class Threshold:
             return seat.admits(sender, shown, offer_hash)
         return newcomer is not None and newcomer.admits(sender)
 
+    def _may_be_brought(self, offer: Offer) -> bool:
+        """Whether an offer in a token that somebody brings is answered; a newcomer knows whom it trusts."""
+        newcomer = self._newcomer()
+        if self._seat() is None and newcomer is not None and offer.invites:
+            newcomer.on_presence(offer.sender)
+        return self._admits(offer.sender, None, b"") is True
+
     def _welcome(self, sender: bytes, invites: bool) -> bool:
         """Whether an answer of theirs to an offer to whoever holds it is taken."""
         seat = self._seat()
@@ -179,11 +188,11 @@ class Threshold:
         newcomer = self._newcomer()
         if self.reception.guest.is_over:
             return  # it says itself why
-        if self._seat() is not None or newcomer is None or not self.pairing.by_offer:
+        elsewhere = not self.pairing.by_offer and newcomer is not None and newcomer.can_ask
+        if self._seat() is not None or newcomer is None or elsewhere:
             self.pairing.on_failed(peer, offer, error)
         else:
-            hint = "Ask for a new token, and join with that."
-            newcomer.give_up(Unreachable(f"No member was reached: {error.message}", hint))
+            newcomer.give_up(Unreachable(f"No member was reached: {error.message}", _NEW_TOKEN))
 
     # inside the channel
 

@@ -104,7 +104,7 @@ class Connection:
         self.lost = ""  # why the channel closed
         self._loop = loop
         self._faults = faults
-        self._on_check: Callable[[str], None] = lambda _ufrag: None
+        self._on_check: Callable[[str], bool] = lambda _ufrag: True
         self._ice: Any = None
         self._dtls: Any = None
         self._sctp: Any = None
@@ -123,11 +123,11 @@ class Connection:
         fingerprints = {f.algorithm: f.value for f in self._dtls.getLocalParameters().fingerprints}
         return bytes.fromhex(fingerprints["sha-256"].replace(":", ""))
 
-    def identify(self, local: Transport, *, on_check: Callable[[str], None] | None = None) -> None:
+    def identify(self, local: Transport, *, on_check: Callable[[str], bool] | None = None) -> None:
         """Go by these ICE credentials from now on: those of the description that the other end will see.
 
         on_check: called with the other end's username fragment when a check arrives before connect() that
-        proves to know our password: perhaps several times, perhaps with several names.
+        proves to know our password, perhaps often and with several names: whether it is the one we wait for.
         """
         self._on_check = on_check or self._on_check
         ice = self._ice._connection
@@ -220,8 +220,8 @@ class Connection:
             for found in gatherer.getLocalCandidates()[:MAX_CANDIDATES]
         )
 
-    def _on_early_check(self, ufrag: str) -> None:
-        self._on_check(ufrag)
+    def _on_early_check(self, ufrag: str) -> bool:
+        return self._on_check(ufrag)
 
     async def _connect(self, remote: Transport) -> None:
         rtc = aiortc_parts()
@@ -240,10 +240,6 @@ class Connection:
             )
         if remote.candidates:  # without any, the end of them would mean that nothing can come
             await self._ice.addRemoteCandidate(None)
-        early = self._ice._connection._early_checks
-        mine = [each for each in early if each[0].attributes["USERNAME"].endswith(f":{remote.ufrag}")]
-        early.clear()  # others may hold the same offer; nobody is to be sent checks for them
-        early.extend(mine)
         self._dtls._set_role("server" if remote.setup is Setup.ACTIVE else "client")
         await self._ice.start(
             rtc.RTCIceParameters(

@@ -27,16 +27,17 @@ _MAX_RETRY_INTERVAL: Final = 2.0  # seconds
 
 
 def guard_ice(
-    ice: Any, *, on_check: Callable[[str], None], on_turned_away: Callable[[], None], faults: Counter[str]
+    ice: Any, *, on_check: Callable[[str], bool], on_turned_away: Callable[[], None], faults: Counter[str]
 ) -> None:
     """Bound what anybody, or a hostile peer, can make aioice keep.
 
     An open offer takes a junk flood into an unbounded queue, 50 MB/s of it: drop beyond a few hundred.
-    on_check: told the sender's ICE name of each check that has our password and came before connect().
+    on_check: told the sender's ICE name of each check that has our password and came before connect(). Unless
+    it says that we connect with that one, the check is not answered, so that its sender goes on knocking.
     on_turned_away: the other end says, authentically, that it connects with somebody else.
     """
     receive, queue, check = ice.data_received, ice._queue, ice.check_incoming
-    request, early = ice.request_received, ice._early_checks
+    request = ice.request_received
 
     def data_received(data: bytes, component: int) -> None:
         if not data:
@@ -56,14 +57,17 @@ def guard_ice(
 
     def request_received(message: Any, address: tuple[str, int], protocol: Any) -> None:
         local, _, name = str(message.attributes.get("USERNAME", "")).partition(":")
-        taken = ice.remote_username not in (None, name) and local == ice.local_username
-        if taken and message.check_message_integrity(ice.local_password.encode()):
-            # It holds the offer that somebody else has answered: it need not knock for minutes.
-            ice.respond_error(message, address, protocol, _TURNED_AWAY)
-            return
+        if local == ice.local_username and message.check_message_integrity(ice.local_password.encode()):
+            if "PRIORITY" not in message.attributes:  # connect() would end with a KeyError
+                on_malformed()
+                return
+            if ice.remote_username is None and not on_check(name):
+                return
+            if ice.remote_username not in (None, name):
+                # It holds the offer that somebody else has answered: it need not knock for minutes.
+                ice.respond_error(message, address, protocol, _TURNED_AWAY)
+                return
         request(message, address, protocol)
-        if early and early[-1][0] is message:  # authentic, and kept until connect()
-            on_check(name)
 
     def on_malformed() -> None:
         faults["webrtc: malformed packet"] += 1

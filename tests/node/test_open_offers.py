@@ -27,15 +27,17 @@ def by_hand(directory: Path, nick: str) -> Person:
 
 
 @asynccontextmanager
-async def inviting(directory: Path) -> AsyncIterator[tuple[Person, InviteEvent]]:
+async def inviting(directory: Path, *, deaf: bool = False) -> AsyncIterator[tuple[Person, InviteEvent]]:
     ann = await by_hand(directory, "ann").found()
     async with ann.up():
+        if deaf:
+            deafen(ann)
         yield ann, await ann.node.invite()
 
 
 def deafen(person: Person) -> None:
-    """As behind a firewall: no check tells it anything before it has an answer from elsewhere."""
-    person.node._threshold.pairing.offers.hear = lambda _wish, _ufrag: None  # type: ignore[method-assign]
+    """As behind a firewall: no check tells its offers from now on anything; answers come from elsewhere."""
+    person.node._threshold.pairing.offers.hear = lambda _wish, _ufrag: False  # type: ignore[method-assign]
 
 
 async def answer_of(person: Person) -> str:
@@ -56,12 +58,13 @@ async def test_one_token_connects_and_nothing_has_to_be_carried_back(tmp_path: P
 
 
 async def test_where_no_check_arrives_the_answer_is_carried_and_works_as_well(tmp_path: Path) -> None:
-    async with inviting(tmp_path) as (ann, invite):
-        deafen(ann)
-        async with by_hand(tmp_path, "bob").joining(invite.token) as bob:
-            quoted = f"> {await answer_of(bob)}\nthat is what I got"
-            assert await ann.node.carry(quoted) == "answer"
-            await bob.admitted()
+    async with (
+        inviting(tmp_path, deaf=True) as (ann, invite),
+        by_hand(tmp_path, "bob").joining(invite.token) as bob,
+    ):
+        quoted = f"> {await answer_of(bob)}\nthat is what I got"
+        assert await ann.node.carry(quoted) == "answer"
+        await bob.admitted()
 
 
 async def test_a_carried_answer_that_came_by_itself_before_is_no_error_once_and_one_the_second_time(
@@ -85,24 +88,28 @@ async def test_a_token_lets_one_person_in_and_the_second_hears_it(tmp_path: Path
 
 
 async def test_two_who_answer_one_offer_are_told_apart(tmp_path: Path) -> None:
-    async with inviting(tmp_path) as (ann, invite):
-        deafen(ann)
-        async with by_hand(tmp_path, "bob").joining(invite.token) as bob:
-            first = await answer_of(bob)
-            with pytest.raises(Unreachable, match="connected with somebody else"):
-                async with by_hand(tmp_path, "cal").joining(invite.token) as cal:
-                    second = await answer_of(cal)
-                    await ann.node.carry(first)
-                    with pytest.raises(UsageError, match="Somebody else answered"):
-                        await ann.node.carry(second)
-                    await cal.admitted()
-            await bob.admitted()
+    async with (
+        inviting(tmp_path, deaf=True) as (ann, invite),
+        by_hand(tmp_path, "bob").joining(invite.token) as bob,
+    ):
+        first = await answer_of(bob)
+        with pytest.raises(Unreachable, match="connected with somebody else"):
+            async with by_hand(tmp_path, "cal").joining(invite.token) as cal:
+                second = await answer_of(cal)
+                await ann.node.carry(first)
+                with pytest.raises(UsageError, match="Somebody else answered"):
+                    await ann.node.carry(second)
+                await cal.admitted()
+        await bob.admitted()
 
 
 async def test_each_wrong_token_has_its_own_sentence(tmp_path: Path) -> None:
-    async with inviting(tmp_path / "one") as (ann, invite), inviting(tmp_path / "two") as (zoe, other):
+    async with (
+        inviting(tmp_path / "one") as (ann, invite),
+        inviting(tmp_path / "two", deaf=True) as (_, other),
+    ):
         for token, sentence in (
-            (invite.token, "your own token"),
+            (invite.token, "the one that you show"),
             (other.token, "another room"),
             (invite.token[:-9], "cut"),
             (invite.token[:60] + ("B" if invite.token[60] == "A" else "A") + invite.token[61:], "mistyped"),
@@ -110,7 +117,6 @@ async def test_each_wrong_token_has_its_own_sentence(tmp_path: Path) -> None:
         ):
             with pytest.raises(UsageError, match=sentence):
                 await ann.node.carry(token)
-        deafen(zoe)
         async with by_hand(tmp_path / "two", "bob").joining(other.token) as bob:
             answer = await answer_of(bob)
             with pytest.raises(UsageError, match="no offer of this node"):

@@ -1,5 +1,6 @@
 """Tokens when people do not keep to the one good order: both at once, too many, too late, the wrong way."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -9,10 +10,14 @@ import pytest
 import trio
 import trio.testing
 
+from chain.ids import MemberId
 from node.connect import rendezvous
-from node.events import NoticeEvent, PeerEvent, TokenEvent
+from node.errors import NotAMember, Unreachable, UsageError
+from node.events import NoticeEvent, PeerEvent, RemovedEvent, TokenEvent, WordsEvent
+from node.node import open_node, read_invitation
+from signaling.description import Offer
 from tests.node.rooms import DEADLINE, Person
-from tests.node.test_open_offers import by_hand, deafen, inviting
+from tests.node.test_open_offers import answer_of, by_hand, deafen, inviting
 
 
 def lives(monkeypatch: pytest.MonkeyPatch, *, offer: float, connect: float = 20.0) -> None:
@@ -102,3 +107,99 @@ async def test_of_five_tokens_the_first_is_no_good_any_more_and_that_is_said(tmp
             await ann.told.wait(TokenEvent, partial(is_of, token))
         await is_told(ann, "the oldest does not any more")
         assert len(ann.node._threshold.pairing.events()) == 4
+
+
+async def test_a_token_for_members_that_nobody_brought_is_told_of_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lives(monkeypatch, offer=2)
+    async with acquainted(tmp_path) as (_, bob), bob.up():
+        await shown_offer(bob)
+        await is_told(bob, "/invite makes a new one")
+
+
+async def test_what_one_shows_oneself_is_told_from_what_belongs_to_others(tmp_path: Path) -> None:
+    async with (
+        inviting(tmp_path, deaf=True) as (ann, invite),
+        by_hand(tmp_path, "bob").joining(invite.token) as bob,
+    ):
+        with pytest.raises(UsageError, match="This answer is the one that you show"):
+            await bob.node.carry(await answer_of(bob))
+        with pytest.raises(UsageError, match="This offer is the one that you show"):
+            await ann.node.carry(invite.token)
+
+
+async def test_who_was_cut_off_before_being_let_in_hears_what_to_do_and_comes_back_by_any_members_token(
+    tmp_path: Path,
+) -> None:
+    ann = await by_hand(tmp_path, "ann").found(rule="ask")
+    async with ann.up(), by_hand(tmp_path, "cal").joining((await ann.node.invite()).token) as cal:
+        await ann.is_asked_by("cal")
+        await ann.node.admit("cal")
+        await cal.admitted()
+        async with by_hand(tmp_path, "bob").joining((await ann.node.invite()).token) as bob:
+            asks = await ann.is_asked_by("bob")
+            ann.node._mesh.drop(MemberId(bytes.fromhex(asks.member)))
+            await is_told(bob, "ask for a new token and paste it here")
+            assert await bob.node.carry((await cal.node.invite()).token) == "offer"
+            cal_id = (await cal.node.room()).me
+            await bob.told.wait(WordsEvent, lambda event: event.member == cal_id)
+            ann.told.events.clear()
+            await cal.node.admit("bob")
+            await ann.is_asked_by("bob")
+            await ann.node.admit("bob")
+            await bob.admitted()
+
+
+async def test_a_token_that_expired_on_the_way_in_ends_the_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lives(monkeypatch, offer=2)
+    async with inviting(tmp_path) as (_, invite):
+        offer = read_invitation(invite.token)
+        assert isinstance(offer, Offer)
+        with trio.fail_after(DEADLINE):
+            while offer.expires > time.time():
+                await trio.testing.wait_all_tasks_blocked(0.1)
+    with pytest.raises(Unreachable, match="expired before it could be used"):
+        async with open_node(by_hand(tmp_path, "bob").home, offer, nick="bob", loopback_only=True) as node:
+            await node.wait_admitted()
+
+
+async def test_a_dead_token_ends_the_attempt_also_where_there_is_a_place_nothing_can_be_asked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lives(monkeypatch, offer=2, connect=1)
+    async with inviting(tmp_path) as (_, invite):
+        offer = read_invitation(invite.token)
+        assert isinstance(offer, Offer)
+    bob = Person(tmp_path, "bob")
+    with pytest.raises(Unreachable, match="No member was reached"), trio.fail_after(DEADLINE):
+        async with open_node(
+            bob.home, offer, nick="bob", via=(*bob.via, "paste"), loopback_only=True
+        ) as node:
+            await node.wait_admitted()
+
+
+async def test_an_answer_that_is_carried_at_the_last_moment_still_connects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lives(monkeypatch, offer=4, connect=3)
+    async with (
+        inviting(tmp_path, deaf=True) as (ann, invite),
+        by_hand(tmp_path, "bob").joining(invite.token) as bob,
+    ):
+        answer = await answer_of(bob)
+        while invite.expires / 1000 - time.time() > 0.02:
+            await trio.testing.wait_all_tasks_blocked(0.005)
+        await ann.node.carry(answer)
+        await bob.admitted()
+
+
+async def test_who_left_the_room_invites_nobody_any_more(tmp_path: Path) -> None:
+    async with inviting(tmp_path) as (_, invite), by_hand(tmp_path, "bob").joining(invite.token) as bob:
+        await bob.admitted()
+        await bob.node.leave()
+        await bob.told.wait(RemovedEvent)
+        with pytest.raises(NotAMember):
+            await bob.node.invite()
