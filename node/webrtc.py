@@ -74,11 +74,15 @@ class Rtc:
         """Gather addresses, hold the sockets until the block ends; ConnectFailed without any address."""
         connection = Connection(self._loop, role=role, faults=self.faults)
         try:
+            try:
+                addresses = _addresses(loopback_only=self._loopback_only)
+            except OSError as error:  # no descriptor left to ask with
+                raise ConnectFailed(
+                    f"This machine's addresses could not be read: {error.strerror}.", "Close some programs."
+                ) from error
             # Shielded: cancelled half-way, aioice forgets sockets it has bound. It takes a millisecond.
             with trio.move_on_after(_GATHER_DEADLINE, shield=True):
-                await self._loop.run_aio_coroutine(
-                    connection._open(_addresses(loopback_only=self._loopback_only))
-                )
+                await self._loop.run_aio_coroutine(connection._open(addresses))
             if not connection.local_candidates:
                 raise ConnectFailed("This machine has no address to be reached at.", "Check the network.")
             yield connection

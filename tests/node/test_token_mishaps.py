@@ -1,5 +1,6 @@
 """Tokens when people do not keep to the one good order: both at once, too many, too late, the wrong way."""
 
+import resource
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ import trio.testing
 
 from chain.ids import MemberId
 from node.connect import rendezvous
-from node.errors import NotAMember, Unreachable, UsageError
+from node.errors import ConnectFailed, NotAMember, Unreachable, UsageError
 from node.events import NoticeEvent, PeerEvent, RemovedEvent, TokenEvent, WordsEvent
 from node.node import open_node, read_invitation
 from signaling.description import Offer
@@ -203,3 +204,15 @@ async def test_who_left_the_room_invites_nobody_any_more(tmp_path: Path) -> None
         await bob.told.wait(RemovedEvent)
         with pytest.raises(NotAMember):
             await bob.node.invite()
+
+
+async def test_without_descriptors_there_is_no_invitation_and_the_node_goes_on(tmp_path: Path) -> None:
+    async with inviting(tmp_path) as (ann, _):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # no new one above stderr
+        try:
+            with pytest.raises(ConnectFailed):
+                await ann.node.invite()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await ann.node.invite()).token
