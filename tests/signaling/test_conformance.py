@@ -35,6 +35,10 @@ class Meeting:
         return Reader(carrier, sent=self.sent)
 
 
+PLACES = [name for name, case in CASES.items() if case.has_place]
+SEALED = [name for name, case in CASES.items() if not carrier_from_spec(case.spec(Path("place"))).bare]
+
+
 @pytest.fixture(params=list(CASES))
 async def meeting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Meeting]:
     place = Place(CASES[request.param], tmp_path / "place")
@@ -209,10 +213,9 @@ async def test_ones_own_parcels_do_not_hide_the_others(meeting: Meeting) -> None
     assert [each for each in await reader.until(theirs) if each != ours] == [theirs]
 
 
+@pytest.mark.parametrize("meeting", PLACES, indirect=True)
 async def test_a_place_that_is_away_is_said_and_used_when_it_is_back(meeting: Meeting) -> None:
     offer = meeting.desk.offer()
-    if not meeting.place.case.has_place:
-        pytest.skip("it has no place")
     reader = meeting.reader(meeting.bob)
     with meeting.place.unavailable():
         with pytest.raises(CarrierError):
@@ -224,17 +227,15 @@ async def test_a_place_that_is_away_is_said_and_used_when_it_is_back(meeting: Me
     assert await reader.until(offer) == [offer]
 
 
+@pytest.mark.parametrize("meeting", PLACES, indirect=True)
 async def test_closing_while_the_place_is_away_raises_nothing(meeting: Meeting) -> None:
     await meeting.send(meeting.ann, meeting.desk.offer())
-    if not meeting.place.case.has_place:
-        pytest.skip("it has no place")
     with meeting.place.unavailable():
         await meeting.ann.aclose()
 
 
+@pytest.mark.parametrize("meeting", SEALED, indirect=True)
 async def test_the_presence_is_seen_and_goes(meeting: Meeting) -> None:
-    if meeting.ann.bare:
-        pytest.skip("a bare carrier is given none")
     here = Parcel(kind=ParcelKind.PRESENCE, key=PRESENCE_KEY, payload=b"here")
     last = meeting.desk.offer()
     await meeting.send(meeting.ann, here)

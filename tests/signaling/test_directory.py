@@ -3,9 +3,10 @@
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -418,16 +419,27 @@ def test_a_file_that_another_user_keeps_to_himself_is_read_once_he_lets_us(tmp_p
         assert [each.key[-1] for each in scan(folder)[0]] == [1]
 
 
-async def test_a_folder_that_may_only_be_read_is_read_and_the_rest_is_said(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("nothing is read-only for root")
-    await DirectoryCarrier(str(tmp_path)).send(parcel(1))
-    carrier = DirectoryCarrier(str(tmp_path))
-    tmp_path.chmod(0o555)
-    try:
-        assert await take(carrier.parcels(), 1) == [parcel(1)]
-        with pytest.raises(CarrierError, match="Permission denied"):
-            await carrier.send(parcel(2))
-        await carrier.aclose()
-    finally:
-        tmp_path.chmod(0o755)
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A folder that may only be read, with a parcel in it. Root is somebody else meanwhile."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory(prefix="pigeon-test-") as name:
+        folder = Path(name)
+        trio.run(DirectoryCarrier(name).send, parcel(1))
+        folder.chmod(0o555)
+        try:
+            if root:
+                os.seteuid(65534)
+            yield folder
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o755)
+
+
+async def test_a_folder_that_may_only_be_read_is_read_and_the_rest_is_said(read_only: Path) -> None:
+    carrier = DirectoryCarrier(str(read_only))
+    assert await take(carrier.parcels(), 1) == [parcel(1)]
+    with pytest.raises(CarrierError, match="Permission denied"):
+        await carrier.send(parcel(2))
+    await carrier.aclose()

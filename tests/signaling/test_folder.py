@@ -68,10 +68,10 @@ def test_what_is_no_plain_file_of_a_sound_size_is_neither_read_nor_removed(tmp_p
         case "a folder":
             path.mkdir()
         case "a device":
-            try:
+            if os.geteuid() == 0:
                 os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))  # endless zeros
-            except PermissionError:
-                pytest.skip("only root may make a device")
+            else:  # no other is ours to make
+                path.symlink_to("/dev/zero")
         case _:
             path.write_bytes(b"x" * 101)
     with opened(tmp_path, make=False) as folder:
