@@ -94,12 +94,19 @@ class Pairing:
                     self._hands[0].accept(text)
                 case Kind.ANSWER:
                     self.offers.take(payload)
-            self._carried[payload] = None
-            if len(self._carried) > _MAX_CARRIED:
-                del self._carried[next(iter(self._carried))]
+            self._remember(payload)
         except SignalError as error:
             raise UsageError(error.message, error.hint) from error
         return kind.name.lower()
+
+    def brought(self, offer: Offer) -> None:
+        """We came with this one: it is used by that."""
+        self._remember(encode(offer))
+
+    def _remember(self, payload: bytes) -> None:
+        self._carried[payload] = None
+        if len(self._carried) > _MAX_CARRIED:
+            del self._carried[next(iter(self._carried))]
 
     def _check_offer(self, payload: bytes) -> None:
         offer = decode_offer(payload, room=self._room, me=None, now=int(time.time()))
@@ -109,11 +116,12 @@ class Pairing:
             raise UsageError("This is from somebody who is not of this room.", "Ask a member for a token.")
 
     def on_failed(self, peer: bytes | None, offer: Offer, error: ConnectFailed) -> None:
-        """No link came of an offer; people hear of those they had to do with."""
+        """No link came of an offer; people hear of those they had to do with, not of what machines try."""
+        ours = offer.sender == self._me
         hints = [error.hint]
-        if peer is not None and offer.sender == self._me:
+        if ours and peer is not None:
             hints.append("That token was used up by this: /invite makes a new one.")
-        if peer is not None or offer.invites or self._by_hand:
+        if self._by_hand or (ours and offer.invites) or encode(offer) in self._carried:
             self._bus.publish(NoticeEvent(message=" ".join((error.message, *hints))))
 
     def _tell(self) -> None:

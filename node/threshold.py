@@ -104,6 +104,8 @@ class Threshold:
     ) -> None:
         """Make links, and hold them, until cancelled. `first`: the offer we came with."""
         newcomer = self._newcomer()
+        if first is not None:
+            self.pairing.brought(first)
         if newcomer is not None and newcomer.asks_password:
             await self.reception.guest.ready(self._room)
         if newcomer is not None and first is not None and first.expires <= time.time():

@@ -36,6 +36,7 @@ _LOW_BUFFERED: Final = 1 << 18
 _MAX_INBOX: Final = 4 << 20  # bytes; a link's window is half of it, so only who ignores the window gets there
 _MAX_INBOX_COUNT: Final = 65_536
 _SCTP_PORT: Final = 5000
+_TURNED_AWAY: Final = "it is connected with somebody else by the same offer"
 _MAX_SCTP_MESSAGE: Final = 65_536
 
 
@@ -147,8 +148,10 @@ class Connection:
             await self._opened.wait()
         if scope.cancelled_caught or self.lost:
             raise ConnectFailed(
-                f"The connection was not made: {self.lost or f'nothing came within {deadline:g} s'}.",
-                "The peer may be gone, or a firewall may stand between.",
+                f"The connection was not made: {self.lost or f'nothing came within {deadline:.0f} s'}.",
+                "Each token connects once: ask for a new one."
+                if self.lost == _TURNED_AWAY
+                else "The peer may be gone, or a firewall may stand between.",
             )
 
     def exporter(self) -> bytes:
@@ -197,7 +200,7 @@ class Connection:
         guard_ice(
             ice,
             on_check=self._on_early_check,
-            on_turned_away=lambda: self._lose("it is connected with somebody else by the same offer"),
+            on_turned_away=lambda: self._lose(_TURNED_AWAY),
             faults=self._faults,
         )
         # aioice never gathers loopback, so without a network it gathers nothing: choose the addresses

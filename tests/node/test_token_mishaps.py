@@ -3,7 +3,7 @@
 import resource
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -195,6 +195,36 @@ async def test_an_answer_that_is_carried_at_the_last_moment_still_connects(
             await trio.testing.wait_all_tasks_blocked(0.005)
         await ann.node.carry(answer)
         await bob.admitted()
+
+
+async def test_a_token_that_one_came_with_is_used_by_that(tmp_path: Path) -> None:
+    async with inviting(tmp_path) as (_, invite), by_hand(tmp_path, "bob").joining(invite.token) as bob:
+        await bob.admitted()
+        with pytest.raises(UsageError, match="used already"):
+            await bob.node.carry(invite.token)
+
+
+async def test_what_machines_try_among_pictures_is_no_news_when_it_fails(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    people = [Person(tmp_path, nick) for nick in ("ann", "bob", "cal")]
+    for person in people:
+        person.via = (f"qr:{tmp_path / 'pictures'}",)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context((await people[0].found()).up())
+        for person in people[1:]:
+            way = read_invitation((await people[0].node.invite()).token)
+            node = await stack.enter_async_context(
+                open_node(person.home, way, nick=person.nick, via=person.via, loopback_only=True)
+            )
+            person.room = await node.wait_admitted()
+    async with AsyncExitStack() as stack:  # two find the first one's offer, and one of them is turned away
+        for person in people:
+            await stack.enter_async_context(person.up())
+        with trio.fail_after(DEADLINE):
+            while any(len(person.node._mesh.linked()) < 2 for person in people):
+                await trio.testing.wait_all_tasks_blocked(0.02)
+        told = [event for person in people for event in person.told.events]
+        assert not [event.message for event in told if isinstance(event, NoticeEvent)]
 
 
 async def test_who_left_the_room_invites_nobody_any_more(tmp_path: Path) -> None:
