@@ -23,6 +23,7 @@ from signaling.handshake import Role
 logger = logging.getLogger(__name__)
 
 _LOOK: Final = 1.0
+_LOOK_AT_ADDRESSES: Final = 2.0
 _TICK: Final = 0.25
 _GLARE_PATIENCE: Final = 5.0  # seconds for a link by their token, when both sides brought the other's
 
@@ -46,10 +47,14 @@ class Offering:
     on_failed: Callable[[bytes | None, Offer, ConnectFailed], None]
     faults: Counter[str]
 
+    def __post_init__(self) -> None:
+        self._told: set[bytes] = set()  # for whom an offer was shown
+
     async def run(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_one)
+            nursery.start_soon(self._give_up_moved)
             async for wish in self.offers.wishes():
                 nursery.start_soon(self._serve, wish)
 
@@ -60,21 +65,34 @@ class Offering:
         """
         by_machine = any(carrier.bare and not isinstance(carrier, Hands) for carrier in self.carriers)
         by_hand = bool(self.carriers) and all(isinstance(carrier, Hands) for carrier in self.carriers)
-        told: set[bytes] = set()
         kept: OpenOffer | None = None
         while by_machine or by_hand:
             await trio.sleep(_LOOK)
             lacking = set(self.wanted()) if self.host() else set()
-            told &= lacking
+            self._told &= lacking
             if not lacking and kept is not None:
                 self.offers.withdraw(kept)
-            if self.offers or not lacking - (set() if by_machine else told):
+            if self.offers or not lacking - (set() if by_machine else self._told):
                 continue
             try:
                 kept = await self.offers.open(invites=False)
-                told |= lacking
+                self._told |= lacking
             except ConnectFailed as error:
                 logger.info("no open offer: %s", error)
+
+    async def _give_up_moved(self) -> None:
+        """An offer names addresses: once this machine has none of them any more, nobody comes by it."""
+        while True:
+            await trio.sleep(_LOOK_AT_ADDRESSES)
+            for wish in self.offers:
+                named = wish.offer.candidates if wish.offer is not None else ()
+                if named and self.rtc.has_moved({each.address for each in named}):
+                    wish.failure = ConnectFailed(
+                        "This machine has another address now: a token shown before leads nowhere.",
+                        "/invite makes a new one.",
+                    )
+                    self.offers.withdraw(wish)
+                    self._told.clear()
 
     async def _serve(self, wish: OpenOffer) -> None:
         attempt: Attempt | None = None

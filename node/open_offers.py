@@ -6,7 +6,7 @@ the same bytes under the same checks, and the first one counts.
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -55,6 +55,9 @@ class OpenOffers:
 
     def __bool__(self) -> bool:
         return bool(self._open)
+
+    def __iter__(self) -> Iterator[OpenOffer]:
+        return iter(list(self._open))
 
     async def open(self, *, invites: bool) -> OpenOffer:
         """One more, made when this returns; the oldest gives way when there are too many. ConnectFailed."""

@@ -35,6 +35,7 @@ _MAX_BUFFERED: Final = 1 << 20
 _LOW_BUFFERED: Final = 1 << 18
 _MAX_INBOX: Final = 4 << 20  # bytes; a link's window is half of it, so only who ignores the window gets there
 _MAX_INBOX_COUNT: Final = 65_536
+_LOOPBACK: Final = "127.0.0.1"
 _SCTP_PORT: Final = 5000
 _TURNED_AWAY: Final = "it is connected with somebody else by the same offer"
 _MAX_SCTP_MESSAGE: Final = 65_536
@@ -70,6 +71,14 @@ class Rtc:
         self._loopback_only = loopback_only
         self.faults = faults
 
+    def has_moved(self, addresses: set[str]) -> bool:
+        """Whether this machine has other addresses now than these. Without any it may get them back."""
+        try:
+            here = set(_addresses(loopback_only=self._loopback_only))
+        except OSError:
+            return False
+        return here.isdisjoint(addresses) and (self._loopback_only or here != {_LOOPBACK})
+
     @asynccontextmanager
     async def connection(self, role: Role) -> AsyncIterator["Connection"]:
         """Gather addresses, hold the sockets until the block ends; ConnectFailed without any address."""
@@ -83,7 +92,7 @@ class Rtc:
                 ) from error
             # Shielded: cancelled half-way, aioice forgets sockets it has bound. It takes a millisecond.
             with trio.move_on_after(_GATHER_DEADLINE, shield=True):
-                await self._loop.run_aio_coroutine(connection._open(addresses))
+                await self._loop.run_aio_coroutine(connection._open(addresses[:MAX_CANDIDATES]))
             if not connection.local_candidates:
                 raise ConnectFailed("This machine has no address to be reached at.", "Check the network.")
             yield connection
@@ -326,9 +335,9 @@ def _addresses(*, loopback_only: bool) -> list[str]:
     found = get_host_addresses(use_ipv4=True, use_ipv6=True)
     others = [address for address in found if not ipaddress.ip_address(address).is_loopback]
     if loopback_only or not others:
-        return ["127.0.0.1"]
+        return [_LOOPBACK]
     usual = _usual_addresses()
-    return sorted(others, key=lambda address: address not in usual)[:MAX_CANDIDATES]
+    return sorted(others, key=lambda address: address not in usual)
 
 
 def _usual_addresses() -> set[str]:

@@ -236,6 +236,22 @@ async def test_who_left_the_room_invites_nobody_any_more(tmp_path: Path) -> None
             await bob.node.invite()
 
 
+async def test_tokens_of_a_machine_that_moved_are_given_up_and_those_for_members_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with acquainted(tmp_path) as (_, bob), bob.up():
+        reconnect, invite = await shown_offer(bob), await bob.node.invite()
+        monkeypatch.setattr("node.webrtc._addresses", lambda loopback_only: ["127.0.0.2"])
+        await is_told(bob, "another address now")
+        token = await bob.told.wait(
+            TokenEvent, lambda event: event.kind == "offer" and event.token not in (reconnect, invite.token)
+        )
+        offer = read_invitation(token.token)
+        assert isinstance(offer, Offer)
+        assert [each.address for each in offer.candidates] == ["127.0.0.2"]
+        assert bob.node._threshold.pairing.events() == [token]
+
+
 async def test_without_descriptors_there_is_no_invitation_and_the_node_goes_on(tmp_path: Path) -> None:
     async with inviting(tmp_path) as (ann, _):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
