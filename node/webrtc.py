@@ -157,7 +157,7 @@ class Connection:
             await self._opened.wait()
         if scope.cancelled_caught or self.lost:
             raise ConnectFailed(
-                f"The connection was not made: {self.lost or f'nothing came within {deadline:.0f} s'}.",
+                f"The connection was not made: {self.lost or f'nothing came within {deadline:.3g} s'}.",
                 "Each token connects once: ask for a new one."
                 if self.lost == _TURNED_AWAY
                 else "The peer may be gone, or a firewall may stand between.",
