@@ -43,12 +43,16 @@ def parse_candidates(data: bytes, *, at: int, count: int) -> tuple[tuple[Candida
             raise Malformed
         address = ipaddress.ip_address(data[at + 1 : at + 1 + size])
         port = int.from_bytes(data[at + 1 + size : at + 3 + size], "big")
-        # Nothing that would make our checks reach many hosts, or none.
-        if port == 0 or address.is_multicast or address.is_unspecified or address.packed == b"\xff" * 4:
+        if port == 0 or not is_one_host(address):
             raise Malformed
         found.append(Candidate(type=_TYPES[code], address=str(address), port=port))
         at += 3 + size
     return tuple(found), at
+
+
+def is_one_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether what is sent there reaches one host: not many, and not none."""
+    return not (address.is_multicast or address.is_unspecified or address.packed == b"\xff" * 4)
 
 
 def fitting(candidates: Iterable[Candidate], *, limit: int) -> tuple[Candidate, ...]:

@@ -35,6 +35,7 @@ from tests.fuzz import (
     replica_borders,
     rtc_borders,
     sctp_borders,
+    sdp_borders,
     signal_borders,
 )
 from tests.fuzz.decoder import MINIMUM, Decoder
@@ -59,6 +60,7 @@ DECODERS: dict[str, Decoder] = {
         door_borders,
         lobby_borders,
         log_borders,
+        sdp_borders,
         signal_borders,
         evidence_borders,
         console_borders,
