@@ -3,12 +3,14 @@
 A channel message is a version byte and frames {kind, stream, length, payload}. Data may be at most WINDOW
 bytes ahead of what the other side has taken with `receive()`; CREDIT says how far it has come. BYE asks
 "have you got it all?", and BYE_ACK says so: the transport below loses what it has queued when it is closed.
-An idle link sends nothing.
+Asides are small, uncut messages on a stream of their own, heard at once; who hears them bounds them. An idle
+link sends nothing.
 """
 
 import logging
 import struct
 from collections import Counter, deque
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Final, Protocol
 
@@ -28,6 +30,10 @@ _CREDIT_STEP: Final = WINDOW // 4
 _FRAME_CHARGE: Final = 32  # so that empty messages fill the window too
 _MAX_QUEUED: Final = MAX_MESSAGE  # bytes waiting in send(), beyond which it waits
 
+MAX_ASIDE: Final = 4 * 1024
+_MAX_ASIDES: Final = 512  # that wait to leave, or for somebody to hear them
+_ASIDES_A_BUNDLE: Final = MAX_CHANNEL_MESSAGE // 8  # and the rest of the last one: votes never wait long
+
 PING_EVERY: Final = 2.0
 DEAD_AFTER: Final = 8.0
 _FLUSH_DEADLINE: Final = 5.0
@@ -35,6 +41,11 @@ _FLUSH_DEADLINE: Final = 5.0
 _HEAD: Final = struct.Struct(">BBH")  # kind, stream, length
 _MAX_PIECE: Final = MAX_CHANNEL_MESSAGE - 1 - _HEAD.size
 _TOTAL: Final = struct.Struct(">Q")
+
+
+class _Stream(IntEnum):
+    MESSAGES = 0  # and all control frames
+    ASIDES = 1
 
 
 class _Frame(IntEnum):
@@ -94,6 +105,7 @@ class Link:
         self._leaving = False
         self._bye_sent = False
         self._farewell = trio.Event()  # the peer has all we sent, or is gone
+        self._asides: deque[bytes] = deque()
         # inbound
         self._inbox: deque[tuple[bytes, int]] = deque()
         self._pieces: list[bytes] = []
@@ -106,6 +118,8 @@ class Link:
         self._pinged = 0.0
         self._watched = False
         self._doubted = False
+        self._early: list[bytes] = []  # asides, before anybody heard them
+        self._hear: Callable[[bytes], None] | None = None
         self._work = trio.lowlevel.ParkingLot()  # the writer waits here
         self._room = trio.lowlevel.ParkingLot()  # send() waits here
         self._arrived = trio.lowlevel.ParkingLot()  # receive() waits here
@@ -142,6 +156,23 @@ class Link:
             self._say(_Frame.CREDIT, _TOTAL.pack(self._consumed))
         await trio.lowlevel.cancel_shielded_checkpoint()
         return message
+
+    def send_aside(self, message: bytes) -> bool:
+        """Queue an aside (1 to MAX_ASIDE bytes); False when too many wait, or the link is closed."""
+        if not 0 < len(message) <= MAX_ASIDE:
+            raise ValueError(f"an aside of {len(message)} bytes")
+        if self.closed.is_set() or self._leaving or len(self._asides) >= _MAX_ASIDES:
+            return False
+        self._asides.append(message)
+        self._work.unpark_all()
+        return True
+
+    def hear_asides(self, hear: Callable[[bytes], None]) -> None:
+        """Have every aside given to `hear`, which must not raise; first those that came before."""
+        self._hear = hear
+        early, self._early = self._early, []
+        for message in early:
+            hear(message)
 
     async def aclose(self, *, deadline: float = _FLUSH_DEADLINE) -> None:
         """Refuse more, flush what is queued to a peer that lives (it says when it has all), then close."""
@@ -209,9 +240,13 @@ class Link:
             at += _HEAD.size
             if at + length > end:
                 raise _fault("truncated frame")
-            if stream != 0:
-                raise _fault("unknown stream")
-            self._take_frame(kind, message[at : at + length])
+            match stream:
+                case _Stream.MESSAGES:
+                    self._take_frame(kind, message[at : at + length])
+                case _Stream.ASIDES:
+                    self._take_aside(kind, message[at : at + length])
+                case _:
+                    raise _fault("unknown stream")
             at += length
 
     def _take_frame(self, kind: int, payload: bytes) -> None:
@@ -257,6 +292,16 @@ class Link:
             self._pieces, self._pieces_size, self._pieces_charge = [], 0, 0
             self._arrived.unpark()
 
+    def _take_aside(self, kind: int, payload: bytes) -> None:
+        if kind != _Frame.LAST or not 0 < len(payload) <= MAX_ASIDE:
+            raise _fault("malformed aside")
+        if self._hear is not None:
+            self._hear(payload)
+        elif len(self._early) < _MAX_ASIDES:
+            self._early.append(payload)
+        else:
+            raise _fault("more asides than anybody could hear")
+
     # outbound
 
     async def _write(self) -> None:
@@ -281,6 +326,11 @@ class Link:
         for kind, payload in self._control.items():  # at most a few dozen bytes in all
             parts.append(_HEAD.pack(kind, 0, len(payload)) + payload)
             room -= _HEAD.size + len(payload)
+        before = room
+        while self._asides and before - room < _ASIDES_A_BUNDLE:
+            aside = self._asides.popleft()
+            parts.append(_HEAD.pack(_Frame.LAST, _Stream.ASIDES, len(aside)) + aside)
+            room -= _HEAD.size + len(aside)
         while self._outbox and room > _HEAD.size:
             message = self._outbox[0]
             left = len(message) - self._offset

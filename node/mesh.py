@@ -8,6 +8,7 @@ import logging
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import trio
@@ -39,6 +40,20 @@ class Line(Protocol):
     async def aclose(self, *, deadline: float = ...) -> None: ...
 
     def watch(self, on: bool) -> None: ...
+
+    def send_aside(self, message: bytes) -> bool: ...
+
+    def hear_asides(self, hear: Callable[[bytes], None]) -> None: ...
+
+
+class Beside(Protocol):
+    """What else goes over the lines, as node.introduce.InBand does; none of these may raise."""
+
+    def on_line(self, peer: bytes) -> None: ...
+
+    def on_no_line(self, peer: bytes) -> None: ...
+
+    def on_aside(self, peer: bytes, data: bytes) -> None: ...
 
 
 class _Place:
@@ -77,8 +92,13 @@ class Mesh:
         self._on_change = on_change
         self._faults = faults
         self._places: dict[MemberId, _Place] = {}
+        self._beside: Beside | None = None
         self._watched = False
         self._leaving = False
+
+    def carry_beside(self, beside: Beside) -> None:
+        """Give it every line that comes from now on; without it asides are heard by nobody."""
+        self._beside = beside
 
     async def run(self, links: trio.MemoryReceiveChannel[Line]) -> None:
         """Serve every link that comes, until cancelled."""
@@ -128,9 +148,14 @@ class Mesh:
             place.served += sum(map(len, envelopes))
             place.filled.unpark_all()
 
-    def drop(self, peer: MemberId) -> None:
+    def send_aside(self, peer: bytes, aside: bytes) -> bool:
+        """Say something beside the envelopes, if there is a line and not too much waits on it."""
+        place = self._places.get(MemberId(peer))
+        return place is not None and place.line.send_aside(aside)
+
+    def drop(self, peer: bytes) -> None:
         """Cut the line to this peer, if any."""
-        place = self._places.get(peer)
+        place = self._places.get(MemberId(peer))
         if place is not None:
             place.scope.cancel()
 
@@ -173,6 +198,9 @@ class Mesh:
             former.scope.cancel()
         else:
             self._on_change(peer, True)
+        if self._beside is not None:
+            self._beside.on_line(peer)
+            line.hear_asides(partial(self._hear, self._beside, peer, place))
         try:
             with place.scope:
                 if former is not None:
@@ -192,7 +220,13 @@ class Mesh:
         if self._places.get(peer) is place:
             del self._places[peer]
             self._on_change(peer, False)
+            if self._beside is not None:
+                self._beside.on_no_line(peer)
             await self._inbox.send(LinkDown(peer))
+
+    def _hear(self, beside: Beside, peer: MemberId, place: _Place, aside: bytes) -> None:
+        if self._places.get(peer) is place:
+            beside.on_aside(peer, aside)
 
     def _has_room(self, peer: MemberId) -> bool:
         if self._is_member(peer) or self.guests() < MAX_GUESTS:
