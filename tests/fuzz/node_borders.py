@@ -58,6 +58,7 @@ def _channel_messages() -> list[bytes]:
         [_frame(piece, bytes(MAX_CHANNEL_MESSAGE - 5))],
         [_frame(credit, (500).to_bytes(8, "big")), _frame(ping), _frame(pong)],
         [_frame(credit, _SENT.to_bytes(8, "big")), _frame(bye), _frame(bye_ack)],
+        [_frame(last, b"aside", stream=1), _frame(last, b"hello"), _frame(last, bytes(4096), stream=1)],
         [],
     ]
     return [b"\x01" + b"".join(bundle) for bundle in bundles]
