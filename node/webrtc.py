@@ -11,7 +11,7 @@ import logging
 import socket
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import trio
@@ -25,6 +25,7 @@ from signaling.handshake import Role
 
 logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_Kind = TypeVar("_Kind", bound="Connection")
 
 CONNECT_DEADLINE: Final = (
     20.0  # once both descriptions are there; ICE alone would take 63 s, a silent DTLS peer for ever
@@ -79,10 +80,14 @@ class Rtc:
             return False
         return here.isdisjoint(addresses) and (self._loopback_only or here != {_LOOPBACK})
 
+    def connection(self, role: Role) -> AbstractAsyncContextManager["Connection"]:
+        """One for a link between members; see `open`."""
+        return self.open(Connection, role)
+
     @asynccontextmanager
-    async def connection(self, role: Role) -> AsyncIterator["Connection"]:
+    async def open(self, kind: "type[_Kind]", role: Role) -> "AsyncIterator[_Kind]":
         """Gather addresses, hold the sockets until the block ends; ConnectFailed without any address."""
-        connection = Connection(self._loop, role=role, faults=self.faults)
+        connection = kind(self._loop, role=role, faults=self.faults)
         try:
             try:
                 addresses = _addresses(loopback_only=self._loopback_only)
@@ -111,6 +116,10 @@ class Rtc:
 
 class Connection:
     """One end of a WebRTC connection with one ordered, reliable channel (stream 0); it is a link.Channel."""
+
+    _more_may_come = False  # addresses of the other end, after its description
+    _max_message = _MAX_SCTP_MESSAGE
+    _sctp_port = _SCTP_PORT
 
     def __init__(self, loop: Any, *, role: Role, faults: Counter[str]) -> None:
         self.role = role
@@ -221,20 +230,27 @@ class Connection:
             protocol.transport.max_size = 2048  # 256 KiB a datagram is most of the cost of receiving one
         await gatherer.gather()  # only sets the state now
         self._dtls = rtc.RTCDtlsTransport(self._ice, [rtc.RTCCertificate.generateCertificate()])
-        self._sctp = rtc.GuardedSctp(self._dtls, _SCTP_PORT)
-        self._sctp.guard(self._on_fault)
-        parameters = rtc.RTCDataChannelParameters(label="pigeon", negotiated=True, id=0, ordered=True)
-        self._channel = rtc.RTCDataChannel(self._sctp, parameters)
-        self._channel.bufferedAmountLowThreshold = _LOW_BUFFERED
-        self._channel.on("open", self._opened.set)
-        self._channel.on("message", self._on_message)
-        self._channel.on("close", lambda: self._lose("closed by the peer"))
-        self._channel.on("bufferedamountlow", self._writable.unpark_all)
+        self._make_channel(rtc)
         self._dtls.on("statechange", self._on_dtls_state)
         self.local_candidates = tuple(
             Candidate(type=found.type, address=found.ip, port=found.port)
             for found in gatherer.getLocalCandidates()[:MAX_CANDIDATES]
         )
+
+    def _make_channel(self, rtc: Any) -> None:
+        """The one channel and the association it is in, before either is connected."""
+        self._sctp = rtc.GuardedSctp(self._dtls, _SCTP_PORT)
+        self._sctp.guard(self._on_fault)
+        parameters = rtc.RTCDataChannelParameters(label="pigeon", negotiated=True, id=0, ordered=True)
+        self._use(rtc.RTCDataChannel(self._sctp, parameters))
+
+    def _use(self, channel: Any) -> None:
+        self._channel = channel
+        channel.bufferedAmountLowThreshold = _LOW_BUFFERED
+        channel.on("open", self._opened.set)
+        channel.on("message", self._on_message)
+        channel.on("close", lambda: self._lose("closed by the peer"))
+        channel.on("bufferedamountlow", self._writable.unpark_all)
 
     def _on_early_check(self, ufrag: str) -> bool:
         return self._on_check(ufrag)
@@ -243,18 +259,9 @@ class Connection:
         rtc = aiortc_parts()
         # At most 8, literal, checked when decoded: each is an address we send to because a stranger said so.
         for index, candidate in enumerate(remote.candidates[:MAX_CANDIDATES]):
-            await self._ice.addRemoteCandidate(
-                rtc.RTCIceCandidate(
-                    component=1,
-                    foundation=str(index),
-                    ip=candidate.address,
-                    port=candidate.port,
-                    priority=rtc.candidate_priority(1, candidate.type, 65535 - index),
-                    protocol="udp",
-                    type=candidate.type,
-                )
-            )
-        if remote.candidates:  # without any, the end of them would mean that nothing can come
+            await self._add_candidate(candidate, index)
+        # Without any, the end of them would mean that nothing can come.
+        if remote.candidates and not self._more_may_come:
             await self._ice.addRemoteCandidate(None)
         self._dtls._set_role("server" if remote.setup is Setup.ACTIVE else "client")
         await self._ice.start(
@@ -276,8 +283,22 @@ class Connection:
         if self._dtls.state != "connected":
             return self._lose("the secure session could not be made")
         self._dtls._task.add_done_callback(self._on_pump_end)
-        await self._sctp.start(rtc.RTCSctpCapabilities(maxMessageSize=_MAX_SCTP_MESSAGE), _SCTP_PORT)
+        await self._sctp.start(rtc.RTCSctpCapabilities(maxMessageSize=self._max_message), self._sctp_port)
         return None
+
+    async def _add_candidate(self, candidate: Candidate, index: int) -> None:
+        rtc = aiortc_parts()
+        await self._ice.addRemoteCandidate(
+            rtc.RTCIceCandidate(
+                component=1,
+                foundation=str(index),
+                ip=candidate.address,
+                port=candidate.port,
+                priority=rtc.candidate_priority(1, candidate.type, 65535 - index),
+                protocol="udp",
+                type=candidate.type,
+            )
+        )
 
     async def _aclose(self) -> None:
         self._lose("closed by us")

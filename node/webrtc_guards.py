@@ -153,6 +153,12 @@ def aiortc_parts() -> SimpleNamespace:
         def guard(self, on_fault: Any) -> None:
             self._on_fault = on_fault
 
+        def _is_ours(self, stream_id: int) -> bool:
+            return stream_id == 0
+
+        def _is_flooded(self) -> bool:
+            return bool(self._advertised_rwnd < 0)
+
         async def _receive(self, stream_id: int, pp_id: int, data: bytes) -> None:
             # Text that is not UTF-8 raises in the pump; in-band channels are accepted by the ten thousand.
             if stream_id != 0 or pp_id not in (sctp.WEBRTC_BINARY, sctp.WEBRTC_BINARY_EMPTY):
@@ -161,13 +167,13 @@ def aiortc_parts() -> SimpleNamespace:
             await super()._receive(stream_id, pp_id, data)
 
         async def _receive_data_chunk(self, chunk: Any) -> None:
-            if chunk.stream_id != 0:
+            if not self._is_ours(chunk.stream_id):
                 self._on_fault("text or another channel on a link")
                 return
             await super()._receive_data_chunk(chunk)
             # An endless message is kept whole in memory, and each chunk is sorted in by walking all of it.
-            waiting = len(self._get_inbound_stream(0).reassembly)
-            if self._advertised_rwnd < 0 or waiting > _MAX_REASSEMBLY:
+            waiting = len(self._get_inbound_stream(chunk.stream_id).reassembly)
+            if self._is_flooded() or waiting > _MAX_REASSEMBLY:
                 self._on_fault("more than the receive window")
             elif len(self._sack_misordered) > _MAX_MISORDERED:  # whole messages, and the first never comes
                 self._on_fault("too many packets out of order")
