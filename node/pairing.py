@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, assert_never
 
 from node.bus import Bus
 from node.errors import ConnectFailed, UsageError
@@ -12,7 +12,7 @@ from node.open_offers import OpenOffers, Welcome
 from signaling.carrier import Carrier, Hands
 from signaling.description import Identity, Offer, RoomId, decode_offer, encode
 from signaling.errors import OwnToken, Replayed, SignalError
-from signaling.token import Kind, find_token, from_token, to_token
+from signaling.token import Kind, find_tokens, from_token, to_token
 
 _MAX_CARRIED: Final = 256
 _NO_HANDS: Final = UsageError(
@@ -76,27 +76,39 @@ class Pairing:
         return InviteEvent(token=to_token(Kind.OFFER, encode(wish.offer)), expires=wish.offer.expires * 1000)
 
     def carry(self, text: str) -> str:
-        """As NodeApi.carry."""
+        """As NodeApi.carry; of several tokens the first that is of use: people copy whole conversations."""
         if not self._hands:
             raise _NO_HANDS
         try:
-            token = find_token(text)
-            kind, payload = from_token(token)
-            if token in self._told:
-                raise OwnToken(f"This {kind.name.lower()} is the one that you show.")
-            if payload in self._carried:
-                raise Replayed
-            match kind:
-                case Kind.INVITATION:
-                    raise UsageError("This is an invitation.", "Join with it: pigeon join, then the token.")
-                case Kind.OFFER:
-                    self._check_offer(payload)
-                    self._hands[0].accept(text)
-                case Kind.ANSWER:
-                    self.offers.take(payload)
-            self._remember(payload)
+            tokens = find_tokens(text)
         except SignalError as error:
             raise UsageError(error.message, error.hint) from error
+        wrong: list[SignalError | UsageError] = []
+        for token in tokens:
+            try:
+                return self._carry(token)
+            except (SignalError, UsageError) as error:
+                wrong.append(error)
+        worst = min(wrong, key=lambda error: isinstance(error, OwnToken))
+        raise UsageError(worst.message, worst.hint) from worst
+
+    def _carry(self, token: str) -> str:
+        kind, payload = from_token(token)
+        if token in self._told:
+            raise OwnToken(f"This {kind.name.lower()} is the one that you show.")
+        if payload in self._carried:
+            raise Replayed
+        match kind:
+            case Kind.INVITATION:
+                raise UsageError("This is an invitation.", "Join with it: pigeon join, then the token.")
+            case Kind.OFFER:
+                self._check_offer(payload)
+                self._hands[0].accept(token)
+            case Kind.ANSWER:
+                self.offers.take(payload)
+            case _:
+                assert_never(kind)
+        self._remember(payload)
         return kind.name.lower()
 
     def brought(self, offer: Offer) -> None:

@@ -130,6 +130,17 @@ async def test_what_one_shows_oneself_is_told_from_what_belongs_to_others(tmp_pa
             await ann.node.carry(invite.token)
 
 
+async def test_of_a_copied_conversation_the_token_that_is_of_use_is_taken(tmp_path: Path) -> None:
+    async with inviting(tmp_path, deaf=True) as (ann, first):
+        second = await ann.node.invite()
+        async with by_hand(tmp_path, "bob").joining(second.token) as bob:
+            talk = f"ann: {first.token}\nann: sorry, this one:\n{second.token}\nbob: here you are\n"
+            with pytest.raises(UsageError, match="This offer is the one that you show"):
+                await ann.node.carry(talk)
+            assert await ann.node.carry(f"{talk}{await answer_of(bob)}\n") == "answer"
+            await bob.admitted()
+
+
 async def test_who_was_cut_off_before_being_let_in_hears_what_to_do_and_comes_back_by_any_members_token(
     tmp_path: Path,
 ) -> None:
