@@ -190,11 +190,11 @@ class Threshold:
         newcomer = self._newcomer()
         if self.reception.guest.is_over:
             return  # it says itself why
-        elsewhere = not self.pairing.by_offer and newcomer is not None and newcomer.can_ask
-        if self._seat() is not None or newcomer is None or elsewhere:
-            self.pairing.on_failed(peer, offer, error)
-        else:
+        no_other_way = self.pairing.by_offer or (newcomer is not None and not newcomer.can_ask)
+        if self._seat() is None and newcomer is not None and no_other_way and not self._mesh.linked():
             newcomer.give_up(Unreachable(f"No member was reached: {error.message}", _NEW_TOKEN))
+        else:
+            self.pairing.on_failed(peer, offer, error)
 
     # inside the channel
 

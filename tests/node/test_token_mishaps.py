@@ -141,6 +141,23 @@ async def test_of_a_copied_conversation_the_token_that_is_of_use_is_taken(tmp_pa
             await bob.admitted()
 
 
+async def test_who_waits_to_be_let_in_goes_on_waiting_when_a_further_token_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lives(monkeypatch, offer=2, connect=1)
+    ann = await by_hand(tmp_path, "ann").found(rule="ask")
+    async with ann.up(), by_hand(tmp_path, "bob").joining((await ann.node.invite()).token) as bob:
+        await ann.is_asked_by("bob")
+        dead = (await ann.node.invite()).token
+        offers = ann.node._threshold.pairing.offers
+        for wish in offers:
+            offers.withdraw(wish)
+        await bob.node.carry(dead)
+        await is_told(bob, "The connection was not made")
+        await ann.node.admit("bob")
+        await bob.admitted()
+
+
 async def test_who_was_cut_off_before_being_let_in_hears_what_to_do_and_comes_back_by_any_members_token(
     tmp_path: Path,
 ) -> None:
