@@ -156,7 +156,8 @@ class Maker:
         async with trio.open_nursery() as nursery:
             deadline = self.connect_deadline
             if offer.recipient is None:  # a person may have to carry the answer
-                deadline += max(0.0, offer.expires - time.time())
+                # However long it says it lives: each of its addresses is sent to as long as that.
+                deadline += max(0.0, min(offer.expires - time.time(), self.offer_life))
                 leave = partial(
                     self.post.leave_bare, kind=ParcelKind.ANSWER, expires=offer.expires, owner=attempt
                 )

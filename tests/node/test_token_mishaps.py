@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from nacl.signing import SigningKey
 
 from chain.ids import MemberId
 from node.connect import rendezvous
 from node.errors import ConnectFailed, NotAMember, Unreachable, UsageError
 from node.events import NoticeEvent, PeerEvent, RemovedEvent, TokenEvent, WordsEvent
 from node.node import open_node, read_invitation
-from signaling.description import Offer
+from signaling.candidates import Candidate
+from signaling.description import MAX_LIFE, SEED_BYTES, Offer, RoomId, make_offer
 from tests.node.rooms import DEADLINE, Person
 from tests.node.test_open_offers import answer_of, by_hand, deafen, inviting
 
@@ -139,6 +141,26 @@ async def test_of_a_copied_conversation_the_token_that_is_of_use_is_taken(tmp_pa
                 await ann.node.carry(talk)
             assert await ann.node.carry(f"{talk}{await answer_of(bob)}\n") == "answer"
             await bob.admitted()
+
+
+async def test_nobody_has_us_knock_somewhere_for_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lives(monkeypatch, offer=1, connect=1)
+    offer = make_offer(
+        key=SigningKey.generate(),
+        room=RoomId(bytes(32)),
+        recipient=None,
+        seed=bytes(SEED_BYTES),
+        issued=int(time.time()),
+        life=MAX_LIFE,
+        fingerprint=bytes(32),
+        candidates=[Candidate("host", "127.0.0.1", 9)],
+        invites=True,
+    )
+    with pytest.raises(Unreachable, match="nothing came"), trio.fail_after(DEADLINE):
+        async with open_node(by_hand(tmp_path, "bob").home, offer, nick="bob", loopback_only=True) as node:
+            await node.wait_admitted()
 
 
 async def test_who_waits_to_be_let_in_goes_on_waiting_when_a_further_token_fails(
