@@ -20,6 +20,7 @@ from node.arrivals import Arrivals, OnRefused
 from node.attempt import Attempt, Attempts, Introduce, Maker, first_of
 from node.door import Admits, Door
 from node.errors import ConnectFailed
+from node.introduce import InBand
 from node.link import ChannelClosed, Link
 from node.offering import Offering
 from node.open_offers import OpenOffers
@@ -57,6 +58,7 @@ async def rendezvous(
     wanted: Wanted,
     admits: Admits,
     links: "trio.MemorySendChannel[Link]",
+    in_band: InBand | None = None,
     open_offers: OpenOffers | None = None,
     first: Offer | None = None,
     introduce: Introduce | None = None,
@@ -76,6 +78,7 @@ async def rendezvous(
     - admits(sender, introduction, offer_hash): may it be answered? While not, asked again every second while
       its offer lives; a Reason means never, and the sender is told so instead. It sees what a stranger wrote:
       it answers False to bad bytes, and must not raise.
+    - in_band: carries between members besides the carriers, over the links there are.
     - open_offers: those to whoever holds them, made when it is asked; without it there are none.
     - first: an offer that somebody brought, to be answered first of all.
     - introduce(offer_hash): a newcomer's introduction; None for members.
@@ -98,6 +101,7 @@ async def rendezvous(
         wanted=wanted,
         admits=admits,
         links=links,
+        in_band=in_band,
         open_offers=open_offers,
         first=first,
         introduce=introduce,
@@ -132,6 +136,7 @@ class _Rendezvous:
     connect_deadline: float
     reception: Reception
     faults: Counter[str]
+    in_band: InBand | None = None
     open_offers: OpenOffers | None = None
     first: Offer | None = None
     on_failed: OnFailed = lambda _peer, _offer, _error: None
@@ -150,6 +155,7 @@ class _Rendezvous:
             host_life=math.ceil(self.offer_life),
             on_carrier=self.on_carrier,
             faults=self.faults,
+            in_band=self.in_band,
         )
         self._maker = Maker(
             key=self.key,
@@ -192,6 +198,8 @@ class _Rendezvous:
                 self._nursery = nursery
                 for carrier in self.carriers:
                     nursery.start_soon(self._arrivals.read, carrier)
+                if self.in_band is not None:
+                    nursery.start_soon(self._arrivals.read, self.in_band)
                 nursery.start_soon(self._be_present)
                 if self.open_offers is not None:
                     nursery.start_soon(self._offering(self.open_offers).run)
@@ -203,9 +211,10 @@ class _Rendezvous:
 
     async def _keep(self) -> None:
         """Every tick: offers to whom we want, answers that had to wait."""
-        by_name = not all(carrier.bare for carrier in self.carriers)
+        in_places = not all(carrier.bare for carrier in self.carriers)
         while True:
             now = trio.current_time()
+            by_name = in_places or (self.in_band is not None and self.in_band.reaches)
             wanted = {Identity(peer) for peer in self.wanted()} - {self.me} if by_name else set()
             for peer in sorted(wanted):
                 busy = self._is_up(peer) or self._attempts.of(peer) is not None

@@ -32,6 +32,7 @@ from node.events import (
     StatusEvent,
 )
 from node.failure import one_error
+from node.introduce import InBand
 from node.joining import Newcomer, Way
 from node.lock import room_lock
 from node.mesh import Line, Mesh
@@ -239,6 +240,10 @@ class Node:
         # A newcomer cannot tell yet: whoever it reached is worth a link.
         return self._seat is None or self._seat.is_member(peer)
 
+    def _members(self) -> frozenset[bytes]:
+        seat = self._seat
+        return frozenset(() if seat is None else (each.identity for each in seat.committee.members))
+
     def _on_change(self, peer: MemberId, up: bool) -> None:
         self._links_changed.unpark_all()
         if self._seat is not None:
@@ -264,6 +269,14 @@ class Node:
                     room=bytes.fromhex(self._fingerprint),
                 )
                 stack.push_async_callback(carriage.aclose)
+                in_band = InBand(
+                    me=bytes(identity.verify_key),
+                    room=bytes.fromhex(self._fingerprint),
+                    members=self._members,
+                    mesh=self._mesh,
+                    faults=self.faults,
+                )
+                self._mesh.carry_beside(in_band)
                 self._threshold.pairing.start(carriage.carriers, me=Identity(bytes(identity.verify_key)))
                 rtc = await stack.enter_async_context(
                     open_rtc(loopback_only=self._loopback_only, faults=self.faults)
@@ -290,7 +303,7 @@ class Node:
                     nursery.start_soon(self._mesh.run, links[1])
                     first = self._way if isinstance(self._way, Offer) else None
                     meet = partial(self._threshold.meet, rtc=rtc, carriage=carriage, first=first)
-                    nursery.start_soon(partial(meet, identity=identity, links=links[0]))
+                    nursery.start_soon(partial(meet, identity=identity, links=links[0], in_band=in_band))
                     nursery.start_soon(self._show, carriage, identity)
                     nursery.start_soon(self._go)
                     if self._newcomer is not None:

@@ -38,8 +38,10 @@ class Post:
         host_life: int,
         on_carrier: OnCarrier,
         faults: Counter[str],
+        in_band: Carrier | None = None,
     ) -> None:
-        self._carriers = carriers
+        self._places = carriers  # and who takes our presence
+        self._carriers = [*carriers, in_band] if in_band is not None else carriers
         self._key, self._room = key, room
         self._me = Identity(bytes(key.verify_key))
         self._on_carrier = on_carrier
@@ -92,7 +94,7 @@ class Post:
         if not self.host.is_due(now=trio.current_time(), clock=clock, is_up=is_up, before=before):
             return
         parcel = presence_parcel(key=self._key, room=self._room, issued=clock, life=life)
-        for carrier in self._carriers:
+        for carrier in self._places:
             if not carrier.bare and await self._send(carrier, parcel):
                 self.host.took_over(Presence(self._me, clock, clock + life))
 

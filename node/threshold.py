@@ -19,6 +19,7 @@ from node.carriage import Carriage
 from node.connect import rendezvous
 from node.errors import ConnectFailed, Unreachable, UsageError
 from node.events import NoticeEvent
+from node.introduce import InBand
 from node.joining import Newcomer
 from node.mesh import MAX_GUESTS, Line, Mesh
 from node.pairing import Pairing
@@ -101,6 +102,7 @@ class Threshold:
         identity: SigningKey,
         first: Offer | None,
         links: trio.MemorySendChannel[Line],
+        in_band: InBand | None = None,
     ) -> None:
         """Make links, and hold them, until cancelled. `first`: the offer we came with."""
         newcomer = self._newcomer()
@@ -118,6 +120,7 @@ class Threshold:
             wanted=self.wanted,
             admits=self.admits,
             links=links,
+            in_band=in_band,
             open_offers=self.pairing.offers,
             first=first,
             reception=self.reception,

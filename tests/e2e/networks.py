@@ -35,6 +35,15 @@ table inet guard {
 }
 """
 
+CUT = """
+table inet cut {{
+  chain input {{
+    type filter hook input priority -10; policy accept;
+    ip saddr {address} drop
+  }}
+}}
+"""
+
 
 class Host:
     """One namespace; `address` is what the other end of its cable reaches it by."""
@@ -61,6 +70,14 @@ class Host:
         """Put the firewall up."""
         self.do("nft", "-f", "-", text=FIREWALL)
 
+    def cut_off(self, other: "Host") -> None:
+        """Have nothing that `other` sends arrive, not even answers; once for each host."""
+        self.do("nft", "-f", "-", text=CUT.format(address=other.address))
+
+    def join_up(self) -> None:
+        """Take back what cut_off did."""
+        self.do("nft", "delete", "table", "inet", "cut")
+
     def dropped(self) -> int:
         """Packets that came unasked."""
         return int(
@@ -81,6 +98,28 @@ async def two_hosts() -> AsyncIterator[tuple[Host, Host]]:
         cable = ["ip", "link", "add", "eth0", "netns", first.name, "type", "veth", "peer", "name", "eth0"]
         subprocess.run([*cable, "netns", second.name], check=True)
         for host in hosts:
+            host.do("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
+            host.do("ip", "link", "set", "lo", "up")
+            host.do("ip", "link", "set", "eth0", "up")
+        yield hosts
+
+
+@asynccontextmanager
+async def hosts_on_a_switch(count: int) -> AsyncIterator[list[Host]]:
+    """Some that all reach one another, and nothing else; gone afterwards."""
+    tag = f"pg{os.getpid()}"
+    switch = Host(f"{tag}s", "")
+    hosts = [Host(f"{tag}h{number}", f"10.99.1.{number + 1}") for number in range(count)]
+    async with AsyncExitStack() as stack:
+        for host in (switch, *hosts):
+            subprocess.run(["ip", "netns", "add", host.name], check=True)
+            stack.callback(subprocess.run, ["ip", "netns", "del", host.name], check=False)
+        switch.do("ip", "link", "add", "name", "bridge", "type", "bridge")
+        switch.do("ip", "link", "set", "bridge", "up")
+        for number, host in enumerate(hosts):
+            cable = ["ip", "link", "add", "eth0", "netns", host.name, "type", "veth"]
+            subprocess.run([*cable, "peer", "name", f"port{number}", "netns", switch.name], check=True)
+            switch.do("ip", "link", "set", f"port{number}", "master", "bridge", "up")
             host.do("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
             host.do("ip", "link", "set", "lo", "up")
             host.do("ip", "link", "set", "eth0", "up")
