@@ -211,5 +211,6 @@ async def test_a_killed_node_leaves_nothing_that_hinders_the_next(tmp_path: Path
         assert await ann.end(signal.SIGTERM) == 0
         assert not socket.exists()
         left = {each.name for each in (tmp_path / "lobby").iterdir()}
-        # Killed while it wrote, it leaves a temporary file, which the folder's readers remove in an hour.
-        assert {name for name in left if not name.endswith(".tmp")} == {"session.json", "profile"}
+        # Killed while it wrote, it leaves a temporary file, which the folder's readers remove in an hour; and
+        # neither life may have been long enough to show a session.
+        assert {name for name in left if not name.endswith(".tmp")} <= {"session.json", "profile"}
