@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import click
 
@@ -16,6 +16,7 @@ from console.settings import Settings
 from node.errors import Exit, UsageError
 
 Task = Callable[[], Any]
+Side = Literal["offer", "answer"]
 
 WAITS: Final = ("pending", "delivered", "final")
 
@@ -340,6 +341,30 @@ def verify(settings: Settings, store: bool, path: Path | None) -> Task:
     if store or path is None:
         return partial(verify_store, settings, path=path)
     return partial(verify_file, settings, path=path)
+
+
+@verb
+@click.option("--offer", "side", flag_value="offer", help="Begin: make the offer.")
+@click.option("--answer", "side", flag_value="answer", help="Answer the other side's offer.")
+@click.option(
+    "--in", "into", type=file_path, metavar="FILE", help="The other side's description; it is waited for."
+)
+@click.option("--out", type=file_path, metavar="FILE", help="Write ours to FILE, whole, by rename.")
+def pipe(settings: Settings, side: Side | None, into: Path | None, out: Path | None) -> Task:
+    """Standard input and output over WebRTC.
+
+    The other end is another `pigeon pipe`, a browser, or any other program with one data channel. What is to
+    be carried both ways is the {"type", "sdp"} JSON of browsers; without --in and --out it is printed and
+    asked for on the terminal. An empty message says the end of the data, in each direction for itself. Gives
+    up after --timeout seconds without a connection (600).
+    """
+    if side is None:
+        raise UsageError(
+            "Which side is this?", "Give --offer here and --answer at the other end, or vice versa."
+        )
+    from console.pipe import join_streams
+
+    return partial(join_streams, settings, side=side, into=into, out=out)
 
 
 def main() -> NoReturn:

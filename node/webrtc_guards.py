@@ -150,6 +150,8 @@ def aiortc_parts() -> SimpleNamespace:
     class GuardedSctp(sctp.RTCSctpTransport):
         """One channel, stream 0, binary; anything else a peer opens or sends ends this connection only."""
 
+        _not_ours = "text or another channel on a link"
+
         def guard(self, on_fault: Any) -> None:
             self._on_fault = on_fault
 
@@ -162,13 +164,13 @@ def aiortc_parts() -> SimpleNamespace:
         async def _receive(self, stream_id: int, pp_id: int, data: bytes) -> None:
             # Text that is not UTF-8 raises in the pump; in-band channels are accepted by the ten thousand.
             if stream_id != 0 or pp_id not in (sctp.WEBRTC_BINARY, sctp.WEBRTC_BINARY_EMPTY):
-                self._on_fault("text or another channel on a link")
+                self._on_fault(self._not_ours)
                 return
             await super()._receive(stream_id, pp_id, data)
 
         async def _receive_data_chunk(self, chunk: Any) -> None:
             if not self._is_ours(chunk.stream_id):
-                self._on_fault("text or another channel on a link")
+                self._on_fault(self._not_ours)
                 return
             await super()._receive_data_chunk(chunk)
             # An endless message is kept whole in memory, and each chunk is sorted in by walking all of it.

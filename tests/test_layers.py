@@ -20,8 +20,8 @@ MAY_IMPORT = {
 }
 NODE_PUBLIC = {
     "node.api", "node.config", "node.control", "node.errors", "node.events", "node.keys", "node.lobby",
-    "node.node", "node.offline", "node.password", "node.repair", "node.succession", "node.tokens",
-    "node.verdict",
+    "node.node", "node.offline", "node.password", "node.pipe", "node.pipe_files", "node.repair",
+    "node.succession", "node.tokens", "node.verdict",
 }  # fmt: skip
 IMPURE = {
     "asyncio", "datetime", "logging", "multiprocessing", "queue", "random", "secrets", "socket", "subprocess",

@@ -21,6 +21,7 @@ VERBS = [
     "leave",
     "log",
     "new",
+    "pipe",
     "remove",
     "send",
     "status",
