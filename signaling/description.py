@@ -254,6 +254,8 @@ def decode_answer(data: bytes, *, offer: Offer, now: int) -> Answer:
     _, _, sender, fingerprint, issued, count = _ANSWER.unpack_from(data)
     if offer.recipient is not None and sender != offer.recipient:
         raise BadSignature("This answer comes from somebody the offer was not made for.")
+    if sender == offer.sender:
+        raise NotForUs("This answer comes from whoever made the offer.", "Answer with another home.")
     candidates, end = parse_candidates(data, at=_ANSWER.size, count=count)
     if len(data) != end + _SIGNATURE:
         raise Malformed

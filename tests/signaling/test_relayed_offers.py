@@ -51,6 +51,15 @@ def test_an_answer_to_the_copy_is_none_to_the_original_by_whatever_way_it_comes(
         decode_answer(renamed, offer=real, now=NOW)
 
 
+def test_an_answer_by_the_offerer_itself_is_none() -> None:
+    real = offer(recipient=None)
+    own = answer(real, key=ANN, fingerprint=b"a" * 32)
+    with pytest.raises(NotForUs, match="whoever made the offer"):
+        decode_answer(encode(own), offer=real, now=NOW)
+    with pytest.raises(NotForUs, match="whoever made the offer"):
+        decode_ufrag(own.transport.ufrag, offer=real, now=NOW)
+
+
 def test_an_answer_that_names_anothers_certificate_is_the_signers_alone() -> None:
     real = offer(recipient=None)
     eves = answer(real, key=EVE, fingerprint=b"b" * 32)  # Bob's certificate, from his answer to the copy
