@@ -11,7 +11,7 @@ from node.events import InviteEvent, NoticeEvent, TokenEvent
 from node.open_offers import OpenOffers, Welcome
 from signaling.carrier import Carrier, Hands
 from signaling.description import Identity, Offer, RoomId, decode_offer, encode
-from signaling.errors import OwnToken, Replayed, SignalError
+from signaling.errors import ForeignRoom, OwnToken, Replayed, SignalError
 from signaling.token import Kind, find_tokens, from_token, to_token
 
 _MAX_CARRIED: Final = 256
@@ -121,7 +121,11 @@ class Pairing:
             del self._carried[next(iter(self._carried))]
 
     def _check_offer(self, payload: bytes) -> None:
-        offer = decode_offer(payload, room=self._room, me=None, now=int(time.time()))
+        offer = decode_offer(payload, room=None, me=None, now=int(time.time()))
+        if offer.room != self._room:
+            raise ForeignRoom(
+                hint="Join that one with it: pigeon join, then the token." if offer.invites else None
+            )
         if offer.sender == self._me:
             raise OwnToken
         if not self._admits(offer):
