@@ -138,7 +138,7 @@ class Pairing:
         if ours and peer is not None:
             hints.append("That token was used up by this: /invite makes a new one.")
         if self._by_hand or (ours and offer.invites) or encode(offer) in self._carried:
-            self._bus.publish(NoticeEvent(message=" ".join((error.message, *hints))))
+            self._bus.publish(NoticeEvent(message=" ".join(filter(None, (error.message, *hints)))))
 
     def _tell(self) -> None:
         """Publish what is new; what is gone is forgotten."""

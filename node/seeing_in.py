@@ -126,8 +126,8 @@ class Host:
         with trio.move_on_after(_LAST_WORDS), suppress(ChannelClosed):
             await talk.send(REFUSED + bytes((reason,)) + seconds.to_bytes(2, "big"))
             await talk.receive()  # it closes the channel when it has read that
-        raise ConnectFailed("The newcomer was refused.", "Nothing has to be done.")
+        raise ConnectFailed("The newcomer was refused.", "")
 
     def _fail(self, reason: str) -> NoReturn:
         self.faults["reception: a guest broke the rules"] += 1
-        raise ConnectFailed(f"A newcomer does not keep to the rules: {reason}.", "Nothing has to be done.")
+        raise ConnectFailed(f"A newcomer does not keep to the rules: {reason}.", "")
