@@ -303,6 +303,7 @@ class _Rendezvous:
             maker=self._maker,
             post=self._post,
             offers=open_offers,
+            in_band=self.in_band,
             attempts=self._attempts,
             wanted=self.wanted,
             host=self.host,

@@ -11,6 +11,7 @@ import trio
 
 from node.attempt import Attempt, Attempts, Maker, first_of
 from node.errors import ConnectFailed
+from node.introduce import InBand
 from node.link import ChannelClosed, Link
 from node.open_offers import OpenOffer, OpenOffers
 from node.post import Post
@@ -23,6 +24,7 @@ from signaling.handshake import Role
 logger = logging.getLogger(__name__)
 
 _LOOK: Final = 1.0
+_INTRODUCED: Final = 10.0  # seconds that linked members have to introduce us
 _LOOK_AT_ADDRESSES: Final = 2.0
 _TICK: Final = 0.25
 _GLARE_PATIENCE: Final = 5.0  # seconds for a link by their token, when both sides brought the other's
@@ -38,6 +40,7 @@ class Offering:
     maker: Maker
     post: Post
     offers: OpenOffers
+    in_band: InBand | None
     attempts: Attempts
     wanted: Callable[[], Collection[bytes]]
     host: Callable[[], bool]
@@ -61,17 +64,24 @@ class Offering:
     async def _keep_one(self) -> None:
         """Where carriers know nobody by name: an offer for whoever of the room gets it, while somebody lacks.
 
-        Machines look again and again; a person is not shown the same twice.
+        Machines look again and again; a person is not shown the same twice, nor asked to carry what those
+        who are linked may carry in a moment.
         """
         by_machine = any(carrier.bare and not isinstance(carrier, Hands) for carrier in self.carriers)
         by_hand = bool(self.carriers) and all(isinstance(carrier, Hands) for carrier in self.carriers)
         kept: OpenOffer | None = None
+        since: dict[bytes, float] = {}
         while by_machine or by_hand:
             await trio.sleep(_LOOK)
             lacking = set(self.wanted()) if self.host() else set()
             self._told &= lacking
             if not lacking and kept is not None:
                 self.offers.withdraw(kept)
+            now = trio.current_time()
+            since = {peer: since.get(peer, now) for peer in lacking}
+            if not by_machine:
+                patience = _INTRODUCED if self.in_band is not None and self.in_band.reaches else 0.0
+                lacking = {peer for peer, when in since.items() if now - when >= patience}
             if self.offers or not lacking - (set() if by_machine else self._told):
                 continue
             try:

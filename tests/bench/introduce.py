@@ -45,7 +45,7 @@ class Room:
         with trio.fail_after(_PATIENCE):
             while not admitted or len(ups) < len(self.nodes) - 1:
                 for event, at in zip(node.events, node.times, strict=False):
-                    if event["event"] == "admitted" and not admitted:
+                    if event["event"] == "admitted" and event["nick"] == node.name:
                         admitted = at
                     elif event["event"] == "peer" and event["state"] == "up":
                         ups.setdefault(event["member"], at)

@@ -48,6 +48,13 @@ class Room:
             while not others <= self.linked(name):
                 await self.nodes[name].wait_for_events(len(self.nodes[name].events) + 1, within=1)
 
+    async def seconds_until_asked(self, name: str) -> float:
+        """From its admission until it shows a token for somebody whom it lacks."""
+        node = self.nodes[name]
+        offer = await node.wait_for("token", within=PATIENCE, where=lambda event: event["kind"] == "offer")
+        admitted = await node.wait_for("admitted", within=0, where=lambda event: event["nick"] == name)
+        return node.times[node.events.index(offer)] - node.times[node.events.index(admitted)]
+
     async def all_speak(self, words: str) -> None:
         """Everybody says something, and everybody sees all of it as final."""
         texts = {f"{words}, says {name}" for name in self.nodes}
@@ -92,6 +99,7 @@ async def test_two_who_cannot_reach_each_other_take_part_and_link_once_they_can(
         await room.all_speak("through others")
         assert "dee" not in room.linked("bob")
         assert "bob" not in room.linked("dee")
+        assert await room.seconds_until_asked("dee") > 8
         bob.join_up()
         dee.join_up()
         await room.wait_linked("bob", {"dee"}, within=60)
