@@ -117,7 +117,8 @@ class InBand:
         """A new line to this peer; the former, if any, is over."""
         self.on_no_line(peer)
         self._introducer.on_up(peer)
-        self._look()
+        if self._look():
+            self._news.unpark_all()
 
     def on_no_line(self, peer: bytes) -> None:
         self._introducer.on_down(peer)
@@ -146,7 +147,8 @@ class InBand:
         match aside:
             case Leave():
                 self._introducer.leave(peer, aside)
-                self._look()
+                if self._introducer.hand_on(of=peer):
+                    self._news.unpark_all()  # the reader looks again after a while
                 return True
             case TakeBack():
                 self._introducer.take_back(peer, aside)

@@ -49,6 +49,9 @@ class _Kept:
     handed: bool = False
 
 
+_NOTHING: Final[OrderedDict[tuple[bytes, ParcelKind], _Kept]] = OrderedDict()
+
+
 class Introducer:
     """`members()`: who may use us, ourselves included; `linked()`: who is linked now."""
 
@@ -74,7 +77,7 @@ class Introducer:
             remember(mine, place, _Kept(aside.payload), limit=MAX_KEPT)
 
     def take_back(self, source: bytes, aside: TakeBack) -> None:
-        self._kept.get(source, OrderedDict()).pop((aside.to, aside.kind), None)
+        self._kept.get(source, _NOTHING).pop((aside.to, aside.kind), None)
 
     def on_up(self, peer: bytes) -> None:
         """A new line: what was handed over the former may not have come."""
@@ -85,12 +88,12 @@ class Introducer:
         """Who left it leaves it again over its next line."""
         self._kept.pop(peer, None)
 
-    def hand_on(self) -> bool:
-        """Hand on what can be; whether something waits for time to pass, or for somebody to be a member."""
+    def hand_on(self, *, of: bytes | None = None) -> bool:
+        """Hand on what can be, of one or of all; whether something waits for time, or to be of members."""
         waits = False
         members, linked = self._members(), self._linked()
-        for source, parcels in self._kept.items():
-            for (to, kind), kept in parcels.items():
+        for source in self._kept if of is None else (of,):
+            for (to, kind), kept in self._kept.get(source, _NOTHING).items():
                 if kept.handed or to not in linked or to == source:
                     continue
                 allowed = source in members and to in members and self._pair(source, to).take()

@@ -252,6 +252,21 @@ async def test_a_newcomer_that_is_not_told_yet_that_it_was_admitted_is_handed_wh
         assert new.came == [offer]
 
 
+async def test_what_came_too_often_comes_a_little_later_and_only_the_latest(
+    autojump_clock: MockClock,
+) -> None:
+    async with company(3) as here:
+        ann, bob, cal = here.peers
+        await here.link(ann, bob)
+        await here.link(bob, cal)
+        for number in range(12):
+            await ann.carrier.send(ann.parcel(cal, b"%d" % number))
+            await settle()
+        assert cal.read() == [b"%d" % number for number in range(8)]
+        await trio.sleep(2)
+        assert cal.read()[8:] == [b"11"]
+
+
 async def test_a_presence_is_never_given_to_it() -> None:
     async with company(1) as here:
         with pytest.raises(ValueError, match="presence"):
