@@ -226,7 +226,7 @@ class _Joint:
                 f"The connection ended before the data did: {self._connection.lost}.",
                 "What came until then was written; the last of it may be missing, in both directions.",
             )
-        if self._sending or not self._connection.drained:
+        if self._sending or not self._connection.delivered:
             raise Unreachable(
                 "The other side closed the channel before it had everything.",
                 "Let it wait for an empty message, which is how the end of the data is said.",

@@ -43,7 +43,7 @@ class InBandConnection(Connection):
         super().__init__(*arguments, **named)
         self.finished = False  # the other side closed the channel in good order: all it had sent is here
         self.gone = trio.Event()
-        self.drained = False  # at the end of the channel: whether the other side had got all that was sent
+        self.delivered = False  # at the end of the channel: whether the other side had got all data
         self._piece = MAX_CHANNEL_MESSAGE
         self._later: list[Candidate] = []
         self._progress = trio.lowlevel.ParkingLot()
@@ -118,7 +118,7 @@ class InBandConnection(Connection):
 
     def _lose(self, why: str) -> None:
         if not self.lost:
-            self.drained = self._sctp is None or self._is_drained()
+            self.delivered = self._sctp is None or not (self._handed or self._sctp.owes_data)
         super()._lose(why)
         self._progress.unpark_all()
         self.gone.set()
@@ -144,6 +144,12 @@ def _inband_sctp() -> Any:
         @property
         def is_drained(self) -> bool:
             return not (self._sent_queue or self._outbound_queue or self._data_channel_queue)
+
+        @property
+        def owes_data(self) -> bool:
+            """Whether any of it is unacknowledged: ends and acknowledgements of channels are none."""
+            chunks = (chunk.protocol for queue in (self._sent_queue, self._outbound_queue) for chunk in queue)
+            return _BINARY in chunks or any(kind == _BINARY for _, kind, _ in self._data_channel_queue)
 
         def taken(self, size: int) -> None:
             """The reader took a message of this size: tell the sender once there is room for much again."""

@@ -15,18 +15,26 @@ PATIENCE = 40.0
 class Pipe:
     """One running `pigeon pipe`; `done` when it ended and all it said was read."""
 
-    def __init__(self, process: trio.Process) -> None:
+    def __init__(self, process: trio.Process, *, stalled: bool) -> None:
+        """`stalled`: nobody reads what comes out of it until go_on()."""
         self.process = process
+        self._reads = trio.Event()
+        if not stalled:
+            self.go_on()
         self.received = bytearray()
         self.said = ""
         self.at_end = trio.Event()  # of what it writes: its standard output is closed
         self._done = trio.Event()
+
+    def go_on(self) -> None:
+        self._reads.set()
 
     async def read(self) -> None:
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read_said, self.process.stderr)
+            await self._reads.wait()
             with suppress(trio.ClosedResourceError):  # see leave()
                 async for piece in self.process.stdout:
                     self.received += piece
@@ -71,13 +79,14 @@ class Pair:
         self._pipes: list[Pipe] = []
         self.offer, self.answer = place / "offer.json", place / "answer.json"
 
-    async def offerer(self, *more: str) -> Pipe:
-        return await self.start("--offer", "--out", str(self.offer), "--in", str(self.answer), *more)
+    async def offerer(self) -> Pipe:
+        return await self.start("--offer", "--out", str(self.offer), "--in", str(self.answer))
 
-    async def answerer(self, *more: str) -> Pipe:
-        return await self.start("--answer", "--in", str(self.offer), "--out", str(self.answer), *more)
+    async def answerer(self, *, stalled: bool = False) -> Pipe:
+        files = "--in", str(self.offer), "--out", str(self.answer)
+        return await self.start("--answer", *files, stalled=stalled)
 
-    async def start(self, *arguments: str) -> Pipe:
+    async def start(self, *arguments: str, stalled: bool = False) -> Pipe:
         process = await trio.lowlevel.open_process(
             command("pipe", *arguments),
             stdin=subprocess.PIPE,
@@ -86,7 +95,7 @@ class Pair:
             env=environment(),
             start_new_session=True,
         )
-        pipe = Pipe(process)
+        pipe = Pipe(process, stalled=stalled)
         self._pipes.append(pipe)
         self._nursery.start_soon(pipe.read)
         return pipe
