@@ -66,6 +66,11 @@ class Room:
                     "final", within=PATIENCE, where=lambda event, text=text: event["text"] == text
                 )
 
+    async def kill(self, name: str) -> None:
+        node = self.nodes.pop(name)
+        node.process.kill()
+        await node.wait(within=PATIENCE)
+
     async def _start(self, name: str, verb: str, *arguments: str) -> Child:
         home = str(self._place / name)
         options = ("--as", name, "--via", "paste", "--json", "--home", home)
@@ -100,6 +105,8 @@ async def test_two_who_cannot_reach_each_other_take_part_and_link_once_they_can(
         assert "dee" not in room.linked("bob")
         assert "bob" not in room.linked("dee")
         assert await room.seconds_until_asked("dee") > 8
+        await room.kill("cal")
+        await room.all_speak("through ann alone")
         bob.join_up()
         dee.join_up()
         await room.wait_linked("bob", {"dee"}, within=60)
