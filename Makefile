@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup pairing clean
+.PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup pairing introduce clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ catchup: setup  ## A member missed 10,000 messages and one of its three peers li
 
 pairing: setup  ## Two homes linked by each carrier, five times each, timed.
 	$(BIN)/python -m tests.bench.pairing
+
+introduce: setup  ## A newcomer paired by hand with one of seven: how long until it is linked to all.
+	$(BIN)/python -m tests.bench.introduce
 
 clean:  ## Remove the environment and every cache.
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
