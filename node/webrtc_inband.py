@@ -173,7 +173,8 @@ def _inband_sctp() -> Any:
             return bool(stream_id == self._stream)
 
         def _is_flooded(self) -> bool:
-            return False  # see below; one endless message is still noticed by its many parts
+            # Nothing is missing and nothing waits for the reader: one endless message fills the window.
+            return self._advertised_rwnd <= 0 and not self._held and not self._sack_misordered
 
         async def _receive_data_chunk(self, chunk: Any) -> None:
             # What is beyond the window is not taken, and comes again. With nothing left for the reader, what
