@@ -7,9 +7,8 @@ good order ends both directions; a connection that is merely gone is a failure.
 
 import math
 import secrets
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Final, Literal, Protocol
 
 import trio
@@ -17,7 +16,7 @@ import trio
 from node.errors import Exit, NodeError, TimedOut, Unreachable, UsageError
 from node.failure import one_error
 from node.link import ChannelClosed
-from node.webrtc import CONNECT_DEADLINE, open_rtc
+from node.webrtc import CONNECT_DEADLINE, Rtc, open_rtc
 from node.webrtc_inband import InBandConnection
 from signaling.description import Setup, Transport
 from signaling.errors import SignalError
@@ -81,7 +80,6 @@ async def pipe(
     streams: Streams,
     on_open: Callable[[], Awaitable[None]],
     timeout: float | None = None,
-    loopback_only: bool = False,
 ) -> None:
     """Connect and join until both directions are at their end.
 
@@ -89,16 +87,14 @@ async def pipe(
     had everything, or before it said that it was done; UsageError for a description that is none.
     """
     role = Role.OFFERER if side == "offer" else Role.ANSWERER
-    faults: Counter[str] = Counter()
     limit = LIFE if timeout is None else timeout
     with one_error():
-        async with (
-            open_rtc(loopback_only=loopback_only, faults=faults) as rtc,
-            rtc.open(InBandConnection, role) as connection,
-        ):
+        async with open_rtc() as rtc, AsyncExitStack() as stack:
             with trio.move_on_after(limit) as waiting:
-                await _meet(connection, exchange)
-            if waiting.cancelled_caught:
+                connection = None
+                while connection is None:
+                    connection = await _attempt(rtc, role, exchange, stack)
+            if waiting.cancelled_caught or connection is None:
                 raise TimedOut(
                     f"No connection came up within {limit:g} s.",
                     "Make a new offer, carry both descriptions sooner, or give a longer --timeout.",
@@ -107,24 +103,55 @@ async def pipe(
             await _Joint(connection, streams).run()
 
 
-async def _meet(connection: InBandConnection, exchange: Exchange) -> None:
+async def _attempt(
+    rtc: Rtc, role: Role, exchange: Exchange, stack: AsyncExitStack
+) -> InBandConnection | None:
+    """A connection that is open and that `stack` closes; None when another offer came in the meantime."""
+    async with AsyncExitStack() as own:
+        connection = await own.enter_async_context(rtc.open(InBandConnection, role))
+        if not await _meet(connection, exchange):
+            return None
+        stack.push_async_exit(own.pop_all())
+        return connection
+
+
+async def _meet(connection: InBandConnection, exchange: Exchange) -> bool:
+    """Whether it is connected; False when another offer came before it was."""
+    met = False
     async with aclosing(exchange.heard()) as heard, trio.open_nursery() as nursery:
         if connection.role is Role.OFFERER:
-            await exchange.show(write_signal(_ours(connection)))
-            theirs, signals = await _description(heard, kind="answer")
+            ours = _ours(connection)
+            await exchange.show(write_signal(ours))
+            theirs, signals = await _description(heard, kind="answer", to=ours)
             deadline = CONNECT_DEADLINE
         else:
             theirs, signals = await _description(heard, kind="offer")
-            ours = _ours(connection, offer=theirs)
-            await exchange.show(write_signal(ours))
-            deadline = math.inf  # the answer has to be carried yet, which `limit` is for
+            await exchange.show(write_signal(_ours(connection, offer=theirs)))
+            deadline = math.inf  # the answer has to be carried yet, which `timeout` is for
+
+        async def hear_more() -> None:
+            async for more in heard:
+                connection.add_later(more.candidates)
+                if more.session is not None and _is_another_offer(more.session, than=theirs):
+                    nursery.cancel_scope.cancel()
+
         connection.add_later(signals.candidates)
-        nursery.start_soon(_trickle, connection, heard)
+        nursery.start_soon(hear_more)
         await connection.meet(theirs, deadline=deadline)
+        met = True
         nursery.cancel_scope.cancel()
+    return met
 
 
-async def _description(heard: AsyncIterator[Signals], *, kind: SdpKind) -> tuple[Session, Signals]:
+def _is_another_offer(session: Session, *, than: Session) -> bool:
+    return session.kind == than.kind == "offer" and session.transport.ufrag != than.transport.ufrag
+
+
+async def _description(
+    heard: AsyncIterator[Signals], *, kind: SdpKind, to: Session | None = None
+) -> tuple[Session, Signals]:
+    """The first description; of answers, the first that is to our offer or does not say what it is to."""
+    missing = f"There is no {kind}."
     async for signals in heard:
         if signals.session is None:
             continue  # candidates alone: it is still to come
@@ -133,13 +160,10 @@ async def _description(heard: AsyncIterator[Signals], *, kind: SdpKind) -> tuple
                 f"This is an {signals.session.kind}, and an {kind} is wanted.",
                 "One side runs with --offer and the other one with --answer.",
             )
-        return signals.session, signals
-    raise UsageError(f"There is no {kind}.", "Give the JSON that the other side made.")
-
-
-async def _trickle(connection: InBandConnection, heard: AsyncIterator[Signals]) -> None:
-    async for signals in heard:
-        connection.add_later(signals.candidates)
+        if to is None or signals.session.answers in ("", to.transport.ufrag):
+            return signals.session, signals
+        missing = "This answer is to another offer."  # the one to this is perhaps still to come
+    raise UsageError(missing, "Give the JSON that the other side made of what is shown here.")
 
 
 def _ours(connection: InBandConnection, *, offer: Session | None = None) -> Session:
@@ -157,7 +181,13 @@ def _ours(connection: InBandConnection, *, offer: Session | None = None) -> Sess
     connection.identify(transport)
     if offer is None:
         return Session(kind="offer", transport=transport)
-    return Session(kind="answer", transport=transport, mid=offer.mid, bundled=offer.bundled)
+    return Session(
+        kind="answer",
+        transport=transport,
+        mid=offer.mid,
+        bundled=offer.bundled,
+        answers=offer.transport.ufrag,
+    )
 
 
 class _Joint:

@@ -41,6 +41,7 @@ _SETUPS: Final = {setup.name.lower(): setup for setup in Setup}
 _TYPES: Final[dict[str, CandidateType]] = {"host": "host", "srflx": "srflx", "relay": "relay"}
 _PREFERENCES: Final = {"host": 126, "srflx": 100, "relay": 0}  # RFC 8445, 5.1.2.2
 _ONCE: Final = ("ice-ufrag", "ice-pwd", "setup", "mid", "sctp-port", "max-message-size", "group")
+_NAME: Final = "pigeon answers "  # begins the session's name, which is free text
 _HINT: Final = "Make a new one at the other end, with a data channel and nothing else in it."
 
 
@@ -56,6 +57,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     sctp_port: int = SCTP_PORT
     max_message: int = OUR_MAX_MESSAGE
     """Bytes of the largest message it takes; 0: any."""
+    answers: str = ""
+    """Of an answer of ours: the ICE name of the offer it is to; others do not say that."""
 
 
 class Signals(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +153,7 @@ def parse_sdp(text: str, *, kind: SdpKind) -> Session:
         bundled=mid in common.get("group", [""])[0].split(" ")[1:] and common["group"][0][:7] == "BUNDLE ",
         sctp_port=_number(own.get("sctp-port", [str(SCTP_PORT)])[0], least=1, most=65_535),
         max_message=_max_message(own.get("max-message-size", [str(DEFAULT_MAX_MESSAGE)])[0]),
+        answers=_answered(lines[: starts[0]]),
     )
 
 
@@ -162,7 +166,7 @@ def write_sdp(session: Session) -> str:
     lines = [
         "v=0",
         f"o=- {number} 1 IN IP4 127.0.0.1",
-        "s=-",
+        f"s={_NAME}{session.answers}" if session.answers else "s=-",
         "t=0 0",
         *([f"a=group:BUNDLE {session.mid}"] if session.bundled else []),
         "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
@@ -216,6 +220,11 @@ def _attributes(lines: Sequence[str]) -> dict[str, list[str]]:
         if len(found.get(name, [])) > 1:
             raise _bad(f"{name} stands there twice")
     return found
+
+
+def _answered(lines: Sequence[str]) -> str:
+    names = [line[2 + len(_NAME) :] for line in lines if line.startswith(f"s={_NAME}")]
+    return names[0] if names and _ICE_UFRAG.fullmatch(names[0]) else ""
 
 
 def _only(said: dict[str, list[str]], name: str) -> str:

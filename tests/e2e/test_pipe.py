@@ -165,6 +165,23 @@ async def test_an_answer_from_before_the_offer_is_passed_over(tmp_path: Path) ->
         assert (await one.code(), await other.code()) == (0, 0), one.said + other.said
 
 
+async def test_files_of_an_earlier_run_do_not_keep_two_sides_apart(tmp_path: Path) -> None:
+    """The answerer takes the old offer, until it sees the new one, which it answers."""
+    async with pair(tmp_path) as pipes:
+        code, _, _ = await output_of(
+            "pipe", "--offer", "--in", str(pipes.answer), "--out", str(pipes.offer), "--timeout", "0.3"
+        )
+        assert code == 3
+        other = await pipes.answerer()
+        with trio.fail_after(PATIENCE):
+            while not pipes.answer.exists():
+                await trio.sleep(0.01)
+        one = await pipes.offerer()
+        await one.end()
+        await other.end()
+        assert (await one.code(), await other.code()) == (0, 0), one.said + other.said
+
+
 async def test_a_description_may_come_through_a_named_pipe(tmp_path: Path) -> None:
     async with pair(tmp_path) as pipes:
         os.mkfifo(tmp_path / "fifo")

@@ -2,20 +2,21 @@
 
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
-from node.errors import NodeError, Unreachable
+from node.errors import NodeError, Unreachable, UsageError
 from node.link import ChannelClosed
-from node.pipe import END, _Joint, _ours
+from node.pipe import END, _description, _Joint, _ours
 from node.webrtc import Rtc, open_rtc
 from node.webrtc_inband import InBandConnection
 from signaling.handshake import Role
-from signaling.sdp import parse_signals, write_signal
+from signaling.sdp import Session, Signals, parse_signals, write_signal
 
 _DCEP, _STRING, _BINARY = 50, 51, 53
 
@@ -98,6 +99,30 @@ async def test_both_directions_end_by_themselves_and_then_the_channel_is_closed(
     assert (one.written, other.written) == (b"c", b"a" * 70_000 + b"b")
     assert one.ended
     assert other.ended
+
+
+async def test_an_answer_to_another_offer_is_passed_over_and_a_foreign_one_is_believed() -> None:
+    async with open_rtc(loopback_only=True) as rtc, rtc.open(InBandConnection, Role.OFFERER) as connection:
+        offer, other = _ours(connection), _ours(connection)
+        ours, theirs = _ours(connection, offer=offer), _ours(connection, offer=other)
+        foreign = msgspec.structs.replace(theirs, answers="")
+
+        async def heard(*sessions: Session) -> AsyncGenerator[Signals, None]:
+            for session in sessions:
+                await trio.lowlevel.checkpoint()
+                yield parse_signals(write_signal(session))
+
+        async def chosen(*sessions: Session) -> Session:
+            async with aclosing(heard(*sessions)) as said:
+                return (await _description(said, kind="answer", to=offer))[0]
+
+        assert await chosen(theirs, ours) == ours
+        assert await chosen(ours, theirs) == ours
+        assert await chosen(theirs, foreign, ours) == foreign
+        with pytest.raises(UsageError, match="to another offer"):
+            await chosen(theirs)
+        with pytest.raises(UsageError, match="an offer, and an answer is wanted"):
+            await chosen(offer)
 
 
 async def test_text_comes_as_its_bytes_and_an_empty_text_is_no_end() -> None:

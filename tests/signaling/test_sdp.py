@@ -225,6 +225,7 @@ _sessions = st.builds(
     bundled=st.booleans(),
     sctp_port=st.integers(1, 65_535),
     max_message=st.one_of(st.just(0), st.integers(256, 9_999_999_999)),
+    answers=st.one_of(st.just(""), st.text(_ice_chars, min_size=4, max_size=256)),
 )
 
 
