@@ -38,13 +38,15 @@ async def join_streams(settings: Settings, *, side: Side, into: Path | None, out
         await pipe(
             side, exchange=exchange, streams=_Standard(said), on_open=on_open, timeout=settings.timeout
         )
-    except NodeError as error:
+    except (NodeError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise  # whoever read standard output left
         event = what_to_say(error)
         if settings.json:  # standard output has the data
             await said.urgent(msgspec.json.encode(event).decode())
         else:
             await said.error(event)
-        return error.exit_code
+        return event.code
     return Exit.DONE
 
 

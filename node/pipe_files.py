@@ -16,13 +16,16 @@ _SETTLED_AFTER: Final = 2.0  # seconds without a change, after which half a desc
 
 
 async def write_description(path: Path, description: bytes) -> None:
-    """Put it there by rename, over whatever file is there; OSError."""
+    """Put it there by rename, over whatever file is there, or into a named pipe; OSError."""
 
     def write() -> None:
+        if path.is_fifo() or path.is_char_device():
+            path.write_bytes(description)
+            return
         with opened(path.parent, make=False) as folder:
             write_whole(folder, path.name, description)
 
-    await trio.to_thread.run_sync(write)
+    await trio.to_thread.run_sync(write, abandon_on_cancel=True)
 
 
 def version_at(path: Path) -> int | None:

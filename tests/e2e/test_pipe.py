@@ -182,17 +182,23 @@ async def test_files_of_an_earlier_run_do_not_keep_two_sides_apart(tmp_path: Pat
         assert (await one.code(), await other.code()) == (0, 0), one.said + other.said
 
 
-async def test_a_description_may_come_through_a_named_pipe(tmp_path: Path) -> None:
+async def test_descriptions_may_go_through_named_pipes(tmp_path: Path) -> None:
     async with pair(tmp_path) as pipes:
-        os.mkfifo(tmp_path / "fifo")
-        one = await pipes.offerer()
-        other = await pipes.start("--answer", "--in", str(tmp_path / "fifo"), "--out", str(pipes.answer))
-        while not pipes.offer.exists():
-            await trio.sleep(0.01)
-        await trio.to_thread.run_sync((tmp_path / "fifo").write_bytes, pipes.offer.read_bytes())
+        for path in (pipes.offer, pipes.answer):
+            os.mkfifo(path)
+        one, other = await pipes.offerer(), await pipes.answerer()
         await one.end()
         await other.end()
         assert (await one.code(), await other.code()) == (0, 0), one.said + other.said
+
+
+async def test_what_the_system_refuses_is_told_beside_the_data(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none" / "out")
+    code, output, said = await output_of("pipe", "--offer", "--out", missing, "--in", missing, "--json")
+    assert (code, output) == (8, b"")
+    assert (
+        json.loads(said)["message"] == f"The system refused: {tmp_path / 'none'}: No such file or directory."
+    )
 
 
 async def test_by_hand_at_two_terminals_the_lines_are_shown_and_pasted() -> None:
