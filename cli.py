@@ -355,8 +355,10 @@ def pipe(settings: Settings, side: Side | None, into: Path | None, out: Path | N
 
     The other end is another `pigeon pipe`, a browser, or any other program with one data channel. What is to
     be carried both ways is the {"type", "sdp"} JSON of browsers; without --in and --out it is printed and
-    asked for on the terminal. An empty message says the end of the data, in each direction for itself. Gives
-    up after --timeout seconds without a connection (600).
+    asked for on the terminal. Gives up after --timeout seconds without a connection (600).
+
+    An empty message is the end of the data, in each direction for itself: a page says it with
+    channel.send(new ArrayBuffer(0)), or ends both directions with channel.close().
     """
     if side is None:
         raise UsageError(
