@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import trio
 
+from node.errors import ConnectFailed
 from node.link import MAX_CHANNEL_MESSAGE, ChannelClosed
 from node.webrtc import CONNECT_DEADLINE, Connection
 from node.webrtc_guards import aiortc_parts
@@ -46,13 +47,18 @@ class InBandConnection(Connection):
         self.delivered = False  # at the end of the channel: whether the other side had got all data
         self._piece = MAX_CHANNEL_MESSAGE
         self._later: list[Candidate] = []
+        self._was_open = False
         self._progress = trio.lowlevel.ParkingLot()
 
     async def meet(self, remote: Session, *, deadline: float = CONNECT_DEADLINE) -> None:
         """As `connect`, by a foreign description; more addresses may follow."""
         self._sctp_port, self._max_message = remote.sctp_port, remote.max_message
         self._piece = min(self._piece, remote.max_message or self._piece)
-        await self.connect(remote.transport, deadline=deadline)
+        try:
+            await self.connect(remote.transport, deadline=deadline)
+        except ConnectFailed:
+            if not self._was_open:  # else it is over already, and what was said has yet to be read
+                raise
 
     def add_later(self, found: Sequence[Candidate]) -> None:
         """Try these addresses as well, before or after `meet`; a few in all, each once."""
@@ -68,6 +74,9 @@ class InBandConnection(Connection):
 
     async def drain(self) -> None:
         """Until the other side has acknowledged all that was sent; ChannelClosed."""
+        handed_over = trio.Event()
+        self._loop.call_soon(handed_over.set)  # after whatever is still on its way there
+        await handed_over.wait()
         while not self.lost and not self._is_drained():
             await self._progress.park()
         if self.lost:
@@ -94,9 +103,17 @@ class InBandConnection(Connection):
         else:
             self._sctp.on("datachannel", self._take)
 
+    def _use(self, channel: Any) -> None:
+        super()._use(channel)
+        channel.on("open", self._on_open)
+
     def _take(self, channel: Any) -> None:
         self._use(channel)
+        self._on_open()
         self._opened.set()
+
+    def _on_open(self) -> None:
+        self._was_open = True
 
     def _on_message(self, message: bytes | str) -> None:
         assert isinstance(message, bytes)

@@ -4,6 +4,7 @@ import struct
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -99,6 +100,33 @@ async def test_both_directions_end_by_themselves_and_then_the_channel_is_closed(
     assert (one.written, other.written) == (b"c", b"a" * 70_000 + b"b")
     assert one.ended
     assert other.ended
+
+
+async def test_what_is_said_and_closed_in_the_moment_of_opening_is_not_lost() -> None:
+    async with (
+        open_rtc(loopback_only=True) as rtc,
+        rtc.open(InBandConnection, Role.OFFERER) as offerer,
+        rtc.open(InBandConnection, Role.ANSWERER) as answerer,
+    ):
+
+        def say_and_close() -> None:
+            offerer._channel.send(b"that was all")
+            offerer._channel.close()
+
+        offerer._channel.on("open", say_and_close)
+        offer = _ours(offerer)
+        answer = _ours(answerer, offer=offer)
+        with trio.fail_after(30):
+            # As where it all comes in one burst: who waits for the opening wakes after the end.
+            late: Any = SimpleNamespace(set=lambda: None, wait=answerer.gone.wait)
+            answerer._opened = late
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(offerer.meet, answer)
+                nursery.start_soon(answerer.meet, offer)
+            assert await answerer.receive() == b"that was all"
+            with pytest.raises(ChannelClosed):
+                await answerer.receive()
+        assert answerer.finished
 
 
 async def test_an_answer_to_another_offer_is_passed_over_and_a_foreign_one_is_believed() -> None:
