@@ -1,6 +1,7 @@
 # Every target works on a fresh machine: each begins with `setup`, which makes .venv with an editable install.
 PYTHON ?= python3
 BIN := .venv/bin
+JOBS ?= 2
 
 .PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup pairing introduce clean
 
@@ -20,7 +21,7 @@ demo: setup  ## Four real nodes on this machine agree on one order; takes under 
 	$(BIN)/pigeon demo
 
 test: setup  ## All tests that need neither root, a server nor a browser.
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 check: setup  ## Lint and types.
 	$(BIN)/ruff check .
