@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import trio
 
 from node.create import checked_carriers
-from signaling.carrier import Hands
+from signaling.carrier import shows_by_itself
 from signaling.carriers import carrier_from_spec
 from signaling.description import Offer, decode_offer
 from signaling.errors import SignalError
@@ -42,10 +42,7 @@ async def look_into(via: Sequence[str]) -> OpenLobby | None:
 
 def shows_offers(via: Sequence[str]) -> bool:
     """Whether one of these carriers may show, by itself, an offer that invites. UsageError as look_into."""
-    return any(
-        carrier.bare and not isinstance(carrier, Hands)
-        for carrier in map(carrier_from_spec, checked_carriers(via))
-    )
+    return any(map(shows_by_itself, map(carrier_from_spec, checked_carriers(via))))
 
 
 async def await_offer(via: Sequence[str]) -> Offer:
@@ -55,7 +52,7 @@ async def await_offer(via: Sequence[str]) -> Offer:
 
         async def look(spec: str) -> None:
             carrier = carrier_from_spec(spec)
-            if not carrier.bare or isinstance(carrier, Hands):
+            if not shows_by_itself(carrier):
                 return
             async for parcel in carrier.parcels():
                 with suppress(SignalError):  # an old one, or somebody's holiday pictures

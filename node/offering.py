@@ -16,7 +16,7 @@ from node.link import ChannelClosed, Link
 from node.open_offers import OpenOffer, OpenOffers
 from node.post import Post
 from node.webrtc import Rtc
-from signaling.carrier import Carrier, Hands
+from signaling.carrier import Carrier, Hands, shows_by_itself
 from signaling.description import Identity, Offer
 from signaling.errors import SignalError
 from signaling.handshake import Role
@@ -67,7 +67,7 @@ class Offering:
         Machines look again and again; a person is not shown the same twice, nor asked to carry what those
         who are linked may carry in a moment.
         """
-        by_machine = any(carrier.bare and not isinstance(carrier, Hands) for carrier in self.carriers)
+        by_machine = any(map(shows_by_itself, self.carriers))
         by_hand = bool(self.carriers) and all(isinstance(carrier, Hands) for carrier in self.carriers)
         kept: OpenOffer | None = None
         since: dict[bytes, float] = {}

@@ -160,9 +160,9 @@ class Threshold:
 
     def _may_be_brought(self, offer: Offer) -> bool:
         """Whether an offer in a token that somebody brings is answered; a newcomer knows whom it trusts."""
-        newcomer = self._newcomer()
-        if self._seat() is None and newcomer is not None and offer.invites:
-            newcomer.on_presence(offer.sender)
+        coming = self._coming()
+        if coming is not None and offer.invites:
+            coming.on_presence(offer.sender)
         return self._admits(offer.sender, None, b"") is True
 
     def _welcome(self, sender: bytes, invites: bool) -> bool:
@@ -172,6 +172,10 @@ class Threshold:
             return False
         return seat.is_member(MemberId(sender)) or (invites and self._mesh.guests() < MAX_GUESTS)
 
+    def _coming(self) -> Newcomer | None:
+        """We, as long as we are no member."""
+        return self._newcomer() if self._seat() is None else None
+
     def _introduce(self, offer_hash: bytes) -> Introduction | None:
         newcomer = self._newcomer()
         if newcomer is None or newcomer.invitation is None:
@@ -179,23 +183,22 @@ class Threshold:
         return introduction(newcomer.invitation, offer_hash)
 
     def _on_presence(self, member: bytes) -> None:
-        newcomer = self._newcomer()
-        if self._seat() is None and newcomer is not None:
-            newcomer.on_presence(member)
+        coming = self._coming()
+        if coming is not None:
+            coming.on_presence(member)
 
     def _on_refused(self, member: bytes, reason: Reason) -> None:
-        newcomer = self._newcomer()
-        if self._seat() is None and newcomer is not None:
-            newcomer.on_refused(member, reason)
+        coming = self._coming()
+        if coming is not None:
+            coming.on_refused(member, reason)
 
     def _on_failed(self, peer: bytes | None, offer: Offer, error: ConnectFailed) -> None:
         """No link came of an offer to whoever holds it."""
-        newcomer = self._newcomer()
+        coming = self._coming()
         if self.reception.guest.is_over:
             return  # it says itself why
-        no_other_way = self.pairing.by_offer or (newcomer is not None and not newcomer.can_ask)
-        if self._seat() is None and newcomer is not None and no_other_way and not self._mesh.linked():
-            newcomer.give_up(Unreachable(f"No member was reached: {error.message}", _NEW_TOKEN))
+        if coming is not None and (self.pairing.by_offer or not coming.can_ask) and not self._mesh.linked():
+            coming.give_up(Unreachable(f"No member was reached: {error.message}", _NEW_TOKEN))
         else:
             self.pairing.on_failed(peer, offer, error)
 

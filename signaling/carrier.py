@@ -102,3 +102,8 @@ class Hands(Protocol):
 
     def accept(self, text: str) -> ParcelKind:
         """Take the token in a text that came back, for parcels(); SignalError says what is wrong with it."""
+
+
+def shows_by_itself(carrier: Carrier) -> bool:
+    """Whether it shows bare parcels to whoever looks, and nobody has to carry them."""
+    return carrier.bare and not isinstance(carrier, Hands)
