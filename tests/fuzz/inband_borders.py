@@ -12,11 +12,10 @@ from typing import Any
 
 import aiortc.rtcsctptransport as sctp
 
-from node import webrtc_guards
 from node.webrtc_inband import InBandConnection, _inband_sctp
 from signaling.handshake import Role
-from tests.fuzz.decoder import Feed, Refused
-from tests.fuzz.rtc_borders import event_loop, let_go, rtc_decoder, run
+from tests.fuzz.decoder import Feed
+from tests.fuzz.rtc_borders import event_loop, let_go, rtc_decoder
 from tests.fuzz.sctp_borders import (
     _HMAC_KEY,
     _OUR_TSN,
@@ -28,6 +27,7 @@ from tests.fuzz.sctp_borders import (
     _packet,
     _sctp_samples,
     _sum,
+    packet_feed,
 )
 
 _WINDOW = 1 << 20
@@ -86,49 +86,14 @@ async def _make(faults: Counter[str]) -> tuple[Any, Any, InBandConnection]:
     return association, dtls, connection
 
 
-async def _end(association: Any, faults: Counter[str]) -> Any:
-    """Its timers too."""
-    for cancel in ("_t1_cancel", "_t2_cancel", "_t3_cancel", "_reconfig_timer_cancel"):
-        getattr(association, cancel)()
-    if association._probe is not None:
-        association._probe.cancel()
-    return await _make(faults)
+def _fits(connection: Any, data: bytes) -> bool:
+    """What is beyond the window has been dropped."""
+    kept = connection._inbox_size + 64 * len(connection._inbox)
+    return bool(kept <= _WINDOW + len(data) + 64)
 
 
 def _feed() -> Feed:
-    faults: Counter[str] = Counter()
-    made = [run(_make(faults))]
-
-    def feed(data: bytes) -> object:
-        association, dtls, connection = made[0]
-        sent = dtls.sent
-        try:
-            _, _, tag, _ = sctp.parse_packet(data)
-        except Exception:  # noticed below, by the pump
-            tag = None
-        try:
-            run(association._handle_data(data))
-        except MemoryError:
-            raise
-        except Exception as error:  # ends the pump, and with it the connection
-            made[0] = run(_end(association, faults))
-            raise Refused(str(error)) from None
-        assert dtls.sent - sent <= 400, "one packet makes us send few"
-        if connection.lost or association.state == "closed":
-            made[0] = run(_end(association, faults))
-            raise Refused(connection.lost)
-        reassembly = sum(len(stream.reassembly) for stream in association._inbound_streams.values())
-        assert reassembly <= webrtc_guards._MAX_REASSEMBLY
-        assert len(association._sack_misordered) <= webrtc_guards._MAX_MISORDERED
-        assert len(association._sack_duplicates) <= 2000
-        assert len(association._inbound_streams) <= 1
-        assert len(association._data_channels) <= 1
-        assert connection._inbox_size + 64 * len(connection._inbox) <= _WINDOW + len(data) + 64
-        if tag not in (0, _TAG):
-            raise Refused
-        return association
-
-    return feed
+    return packet_feed(_make, _fits)
 
 
 DECODERS = [rtc_decoder("sctp/in-band", SCTP, _samples, _feed, _sum, sound=False)]

@@ -10,6 +10,7 @@ import hmac
 import random
 import struct
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -149,16 +150,26 @@ async def _make_sctp(faults: Counter[str]) -> tuple[Any, Any, Connection]:
 
 
 def _sctp_feed() -> Feed:
+    return packet_feed(_make_sctp, _fits)
+
+
+def _fits(connection: Any, _data: bytes) -> bool:
+    return bool(connection._inbox_size <= webrtc._MAX_INBOX)
+
+
+def packet_feed(make: Callable[[Counter[str]], Any], fits: Callable[[Any, bytes], bool]) -> Feed:
+    """Packets for the association of a connection, begun anew by `make` whenever one ends it.
+
+    fits(connection, packet): whether what it keeps for its reader is within bounds.
+    """
     faults: Counter[str] = Counter()
-    made = [run(_make_sctp(faults))]
+    made = [run(make(faults))]
 
     def feed(data: bytes) -> object:
         association, dtls, connection = made[0]
         sent = dtls.sent
         try:
             _, _, tag, _ = sctp.parse_packet(data)
-        except ValueError:
-            tag = None
         except Exception:  # noticed below, by the pump
             tag = None
         try:
@@ -166,11 +177,13 @@ def _sctp_feed() -> Feed:
         except MemoryError:
             raise
         except Exception as error:  # ends the pump, and with it the connection
-            made[0] = run(_end(association, faults))
+            run(_end(association))
+            made[0] = run(make(faults))
             raise Refused(str(error)) from None
         assert dtls.sent - sent <= 400, "one packet makes us send few"
         if connection.lost or association.state == "closed":
-            made[0] = run(_end(association, faults))
+            run(_end(association))
+            made[0] = run(make(faults))
             raise Refused(connection.lost)
         reassembly = sum(len(stream.reassembly) for stream in association._inbound_streams.values())
         assert reassembly <= webrtc_guards._MAX_REASSEMBLY
@@ -178,7 +191,7 @@ def _sctp_feed() -> Feed:
         assert len(association._sack_duplicates) <= 2000
         assert len(association._inbound_streams) <= 1
         assert len(association._data_channels) <= 1
-        assert connection._inbox_size <= webrtc._MAX_INBOX
+        assert fits(connection, data)
         if tag not in (0, _TAG):
             raise Refused
         return association
@@ -186,11 +199,13 @@ def _sctp_feed() -> Feed:
     return feed
 
 
-async def _end(association: Any, faults: Counter[str]) -> Any:
+async def _end(association: Any) -> None:
     """Its timers too."""
     for cancel in ("_t1_cancel", "_t2_cancel", "_t3_cancel", "_reconfig_timer_cancel"):
         getattr(association, cancel)()
-    return await _make_sctp(faults)
+    probe = getattr(association, "_probe", None)  # of one opened in band
+    if probe is not None:
+        probe.cancel()
 
 
 # What is sound is refused by an association that an earlier packet left in another state.
