@@ -49,6 +49,10 @@ def exists(name: str) -> bool:
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
+def is_hub(name: str) -> bool:
+    return name == "signaling.hub" or name.startswith("signaling.hub.")
+
+
 def imports(path: Path) -> Iterator[str]:
     """Every module a file imports, wherever in it."""
     nodes = [*ast.parse(path.read_text()).body]
@@ -71,9 +75,22 @@ def test_imports_run_one_way(room: str) -> None:
         for path in sources(room)
         for name in imports(path)
         if is_ours(name) and name.split(".", maxsplit=1)[0] not in MAY_IMPORT[room]
+        if not (room == "console" and is_hub(name))
     }
     assert sources(room)
     assert crossing == set()
+
+
+def test_the_hubs_server_is_a_house_of_its_own_that_the_console_alone_starts() -> None:
+    visitors = {
+        (module_name(path), name)
+        for room in ROOMS
+        for path in sources(room)
+        if not is_hub(module_name(path)) and room != "console"
+        for name in imports(path)
+        if is_hub(name)
+    }
+    assert visitors == set()
 
 
 def test_the_chain_imports_the_standard_library_msgspec_and_nacl_only() -> None:

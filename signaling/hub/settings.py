@@ -1,0 +1,58 @@
+"""All the hub's numbers; each bounds something that a stranger could otherwise use up."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubSettings:
+    """Times in seconds, sizes in bytes."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0: any that is free."""
+    trust_proxy: bool = False
+    """Believe X-Forwarded-For; connections are then not counted by address, as all are the proxy's."""
+
+    # One connection.
+    max_head: int = 16 * 1024
+    """Request line and headers."""
+    max_headers: int = 64
+    max_body: int = 64 * 1024
+    head_patience: float = 10.0
+    """From the first byte of a head to its last."""
+    body_patience: float = 20.0
+    idle_patience: float = 75.0
+    """Between two requests. Proxies keep idle connections for 60."""
+    write_patience: float = 20.0
+    """For a client that does not read its answer."""
+    held_patience: float = 60.0
+    """No handler is held longer than this, whatever it wants."""
+
+    # All connections.
+    max_connections: int = 12_000
+    max_connections_each: int = 256
+    """For one address; an IPv6 network of /64 counts as one."""
+    max_subscribers_each: int = 256
+    rate: float = 100.0
+    """Requests a second and address, in the long run; 0: as many as come."""
+    burst: float = 400.0
+
+    # Channels.
+    max_name: int = 512
+    """Characters of app and channel, as sent."""
+    max_names: int = 32
+    """Channels in one subscription."""
+    heartbeat: float = 25.0
+    """Between two lines that say a quiet stream lives. Proxies cut at 60."""
+    max_backlog: int = 256 * 1024
+    """What waits for one slow reader before it is dropped."""
+    kept_events: int = 64
+    """Of each channel, for those who resume."""
+    kept_bytes: int = 256 * 1024
+    kept_seconds: float = 300.0
+    """After its last event, a channel's are dropped."""
+    kept_in_all: int = 32 * 1024 * 1024
+    kept_channels: int = 10_000
+
+    grace: float = 5.0
+    """To answer what was asked, once told to stop."""
