@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 
 from node.errors import Exit, Mismatch, NodeError, UsageError
+from node.ice_servers import IceServers
 
 IDENTITY_FILE: Final = "identity.key"
 ACQUAINTANCES_FILE: Final = "acquaintances.json"
@@ -31,6 +32,9 @@ GENESIS_FILE: Final = "genesis"
 LOCK_FILE: Final = "lock"
 SETTINGS_FILE: Final = "room.json"
 DEFAULT_MAX_PEERS: Final = 31
+DEFAULT_OFFER_LIFE: Final = 600  # seconds
+LEAST_OFFER_LIFE: Final = 2
+LONGEST_OFFER_LIFE: Final = 24 * 3600
 MAX_VIA: Final = 8
 
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
@@ -55,10 +59,21 @@ class RoomConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     version: int = 1
     listed: bool = False
     """Whether our profile in other rooms' lobbies shows this room, and where it is met."""
+    offer_life: Annotated[int, msgspec.Meta(ge=LEAST_OFFER_LIFE, le=LONGEST_OFFER_LIFE)] = DEFAULT_OFFER_LIFE
+    """Seconds that an offer of ours waits for its answer, and an answer of ours for a connection."""
+    stun: tuple[str, ...] = ()
+    turn_file: str = ""
+    """An absolute path: what is secret stands in that file only."""
+    relay_only: bool = False
 
     @property
     def room_id(self) -> bytes:
         return bytes.fromhex(self.fingerprint)
+
+    @property
+    def ice(self) -> IceServers:
+        """The servers of this room; UsageError where the settings were edited."""
+        return IceServers.remembered(stun=self.stun, turn_file=self.turn_file, relay_only=self.relay_only)
 
 
 @dataclass(frozen=True)

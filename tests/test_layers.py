@@ -19,8 +19,8 @@ MAY_IMPORT = {
     "cli": {"cli", "console", "node"},
 }
 NODE_PUBLIC = {
-    "node.api", "node.config", "node.control", "node.errors", "node.events", "node.keys", "node.lobby",
-    "node.node", "node.offline", "node.password", "node.pipe", "node.pipe_files", "node.repair",
+    "node.api", "node.config", "node.control", "node.errors", "node.events", "node.ice_servers", "node.keys",
+    "node.lobby", "node.node", "node.offline", "node.password", "node.pipe", "node.pipe_files", "node.repair",
     "node.succession", "node.tokens", "node.verdict",
 }  # fmt: skip
 IMPURE = {
