@@ -1,11 +1,16 @@
 """Hosts of their own for the tests: network namespaces, a cable between two, a firewall before one."""
 
+import ctypes
 import os
 import shutil
+import socket
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -44,6 +49,8 @@ table inet cut {{
 }}
 """
 
+_CLONE_NEWNET: Final = 0x40000000  # <linux/sched.h>
+
 
 class Host:
     """One namespace; `address` is what the other end of its cable reaches it by."""
@@ -54,17 +61,33 @@ class Host:
 
     async def start(self, children: Family, who: str, *arguments: str) -> Child:
         """A pigeon that lives there."""
-        return await children.run(who, ["ip", "netns", "exec", self.name, *command(*arguments)])
+        return await children.run(who, self.inside(*command(*arguments)))
+
+    def inside(self, *line: str) -> list[str]:
+        """The command line that runs this one there."""
+        return ["ip", "netns", "exec", self.name, *line]
 
     def starter(self, children: Family) -> Callable[..., Awaitable[Child]]:
         """As children.start, here."""
         return partial(self.start, children)
 
     def do(self, *line: str, text: str = "") -> str:
-        done = subprocess.run(
-            ["ip", "netns", "exec", self.name, *line], input=text, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(self.inside(*line), input=text, capture_output=True, text=True, check=True)
         return done.stdout
+
+    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """One of ours that lives there: a socket stays where the thread that made it was."""
+        made = []
+
+        def make() -> None:
+            with Path("/run/netns", self.name).open() as namespace:
+                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET) == 0:
+                    made.append(socket.socket(family, kind, protocol))
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        return made[0]
 
     def guard(self) -> None:
         """Put the firewall up."""
