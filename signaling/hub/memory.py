@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from signaling.hub.meet_memory import MemoryMeetStore
 from signaling.hub.settings import HubSettings
 from signaling.hub.store import Deliver, Event, Stores
 
@@ -31,7 +32,7 @@ async def open_memory(settings: HubSettings) -> AsyncIterator[Stores]:
 
     async with trio.open_nursery() as sweeper:
         sweeper.start_soon(sweep)
-        yield Stores(channels=channels, rates=rates)
+        yield Stores(channels=channels, rates=rates, meet=MemoryMeetStore())
         sweeper.cancel_scope.cancel()
 
 

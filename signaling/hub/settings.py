@@ -54,5 +54,23 @@ class HubSettings:
     kept_in_all: int = 32 * 1024 * 1024
     kept_channels: int = 10_000
 
+    # Meetings. The limits are for each client, and for meetings only.
+    meet_hold: float = 15.0
+    """A request is held so long, until somebody comes."""
+    meet_request_every: float = 1.0
+    """One request in so many seconds, in the long run; 0: as many as come."""
+    meet_connect_every: float = 5.0
+    """The same for a CONNECT that begins anew."""
+    meet_pair_memory: float = 3600.0
+    """Two that were brought together are not brought together again for so long; 0: at once."""
+    meet_sweep: float = 30.0
+    """Between two looks at what may be forgotten."""
+    meet_answer: float = 5.0
+    """Who was handed an offer has so long to answer it, before somebody else is handed it too."""
+    meet_waiting: int = 256
+    """Requests in one namespace at once."""
+    meet_signal: int = 8 * 1024
+    """Characters of a signal."""
+
     grace: float = 5.0
     """To answer what was asked, once told to stop."""

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from signaling.hub.meet_store import MeetStore
+
 
 class StoreAway(Exception):
     """What the hubs share cannot be reached just now: 503. The first argument is a sentence for a client."""
@@ -72,5 +74,6 @@ class Stores:
 
     channels: ChannelStore
     rates: RateStore
+    meet: MeetStore
     check: Callable[[], Awaitable[None]] = always_there
     """Raises StoreAway if they cannot be used just now: /healthz says so."""
