@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NoReturn
 import click
 
 from console.entry import open_closed_streams, unwritable, wrong_usage
-from console.options import common_options, settings_from
+from console.options import common_options, offer_life_option, settings_from
 from console.settings import Settings
 from node.errors import Exit, UsageError
 
@@ -115,15 +115,17 @@ def demo(settings: Settings, members: int, messages: int, keep: Path | None) -> 
     help="Cite the last block of ROOM, of this home, which cannot go on: its record stays, `log` shows both.",
 )
 @password_option
+@offer_life_option
 @qr_out_option
 @headless_option
 def new(settings: Settings, **options: Any) -> Task:
     """Make a room.
 
     Prints its fingerprint and an invitation, and opens the chat. With --via paste or qr the invitation is
-    an offer, good for ten minutes: a line to send, a code to show. With a folder it is good for a day. With
-    --continues the new room names the one it goes on from, so that everybody can check where. The old
-    members have to be invited anew. With --password-file every newcomer is asked for the password, too.
+    an offer, good for ten minutes (--offer-life): a line to send, a code to show. With a folder it is good
+    for a day. With --continues the new room names the one it goes on from, so that everybody can check
+    where. The old members have to be invited anew. With --password-file every newcomer is asked for the
+    password, too.
     """
     from console.rooms import new
 
@@ -138,6 +140,7 @@ def new(settings: Settings, **options: Any) -> Task:
     "--scan", type=file_path, metavar="FILE", help="Take the token out of a picture: a photo, a screenshot."
 )
 @password_option
+@offer_life_option
 @qr_out_option
 @headless_option
 def join(settings: Settings, **options: Any) -> Task:
@@ -156,6 +159,7 @@ def join(settings: Settings, **options: Any) -> Task:
 
 @verb
 @via_option
+@offer_life_option
 @repair_option
 @qr_out_option
 def chat(settings: Settings, **options: Any) -> Task:
@@ -171,6 +175,7 @@ def chat(settings: Settings, **options: Any) -> Task:
 
 @verb
 @via_option
+@offer_life_option
 @repair_option
 @qr_out_option
 def up(settings: Settings, **options: Any) -> Task:
@@ -270,7 +275,7 @@ def invite(settings: Settings, qr_out: Path | None) -> Task:
     """One more invitation, for one person.
 
     It is good for a day; where people carry the tokens (--via paste or qr) it is an offer, good for ten
-    minutes.
+    minutes or what the room's --offer-life says.
     """
     from console.questions import invite
 

@@ -29,6 +29,39 @@ class Seconds(click.ParamType[float]):
         return seconds
 
 
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
+
+
+class OfferLife(click.ParamType[int]):
+    """Whole seconds, or a number with s, m or h behind it; from two seconds to a day."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from node.config import LEAST_OFFER_LIFE, LONGEST_OFFER_LIFE
+
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().lower()
+        unit = _UNITS.get(text[-1:], 0)
+        try:
+            seconds = float(text[:-1] if unit else text) * (unit or 1)
+        except ValueError:
+            seconds = math.nan
+        if not LEAST_OFFER_LIFE <= seconds <= LONGEST_OFFER_LIFE:
+            self.fail(f"{value!r} is not from 2 seconds to 24 hours: say 600, 10m or 2h.", param, ctx)
+        return round(seconds)
+
+
+offer_life_option: Final = click.option(
+    "--offer-life",
+    type=OfferLife(),
+    metavar="S",
+    envvar="PIGEON_OFFER_LIFE",
+    help="How long an offer or an answer waits to be carried: seconds, or 10m (the default), 2h, up to 24h. "
+    "The room remembers it; both sides have to keep running so long.",
+)
+
 _OPTIONS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
     "home": (
         ("--home",),

@@ -48,6 +48,7 @@ async def new(
     continues: str | None,
     password_file: Path | None,
     qr_out: Path | None,
+    offer_life: int | None,
     headless: bool,
 ) -> int:
     """Make a room, say what that means, invite, and talk."""
@@ -70,7 +71,7 @@ async def new(
         await screen.notice(AUTO_WARNING)
     if password_file is not None:
         await screen.notice(PASSWORD_ASKED)
-    async with open_node(home, room) as node:
+    async with open_node(home, room, offer_life=offer_life) as node:
         await converse(
             node,
             screen,
@@ -93,6 +94,7 @@ async def join(
     scan: Path | None,
     password_file: Path | None,
     qr_out: Path | None,
+    offer_life: int | None,
     headless: bool,
 ) -> int:
     """Be let in, then talk. With `-` standard input begins with the invitation; messages follow."""
@@ -102,7 +104,8 @@ async def join(
     name = login_name() if nick is None else nick
     await screen.notice(f"{SIGNED_FOR_GOOD}\n{waiting_for_admission(name)}")
     door = Door(settings, lines, given=await password_in(password_file))
-    async with open_node(home, way, nick=name, via=via, password=door.password) as node:
+    coming = partial(open_node, home, way, nick=name, via=via, offer_life=offer_life)
+    async with coming(password=door.password) as node:
         chat = Chat(node, screen, watching=not headless)
         async with node.events(since=0, watching=not headless) as events, trio.open_nursery() as nursery:
             nursery.start_soon(partial(chat.show, events, since=0, nursery=nursery))
@@ -159,7 +162,9 @@ async def _way_in(
     return read_invitation(await token_given(settings, token, scan, lines=lines, wanted=WAYS_IN))
 
 
-async def chat(settings: Settings, *, via: tuple[str, ...], repair: bool, qr_out: Path | None) -> int:
+async def chat(
+    settings: Settings, *, via: tuple[str, ...], repair: bool, qr_out: Path | None, offer_life: int | None
+) -> int:
     """Reopen a room, or attach to the process that has it open."""
     home, screen = Home.at(settings.home), make_screen(settings, qr_out=qr_out)
     room = home.room(settings.room)
@@ -167,25 +172,27 @@ async def chat(settings: Settings, *, via: tuple[str, ...], repair: bool, qr_out
         await mend(home, room, screen)
     running = await connect_control(home, room)
     if running is None:
-        async with open_node(home, room, via=via) as node:
+        async with open_node(home, room, via=via, offer_life=offer_life) as node:
             await _reopen(settings, node, screen)
         return Exit.DONE
-    if via:
+    if via or offer_life is not None:
         raise UsageError(
-            "The room is open already, so its carriers cannot be changed now.",
-            "End that process first, or leave out --via.",
+            "The room is open already, so how it connects cannot be changed now.",
+            "End that process first, or leave out --via and --offer-life.",
         )
     await _reopen(settings, running, screen)
     return Exit.DONE
 
 
-async def up(settings: Settings, *, via: tuple[str, ...], repair: bool, qr_out: Path | None) -> int:
+async def up(
+    settings: Settings, *, via: tuple[str, ...], repair: bool, qr_out: Path | None, offer_life: int | None
+) -> int:
     """Run the node and show what happens, until a signal."""
     home, screen = Home.at(settings.home), make_screen(settings, qr_out=qr_out)
     room = home.room(settings.room)
     if repair:
         await mend(home, room, screen)
-    async with open_node(home, room, via=via) as node:
+    async with open_node(home, room, via=via, offer_life=offer_life) as node:
         await converse(node, screen, None, timeout=None)
     return Exit.DONE
 

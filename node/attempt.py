@@ -1,5 +1,6 @@
 """One try at one peer: its descriptions out, the other end's in, and a Link if both prove who they are."""
 
+import math
 import secrets
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import Final
 import trio
 from nacl.signing import SigningKey
 
-from node.errors import ConnectFailed
+from node.errors import ConnectFailed, GaveUpFirst
 from node.greet import greet
 from node.link import Link
 from node.open_offers import OpenOffer
@@ -34,6 +35,8 @@ from signaling.handshake import Role
 from signaling.refusal import Reason, make_refusal
 
 _RENEW_AT: Final = 0.8  # of an offer's life
+_REFUSED_FOR: Final = 600.0  # seconds that a refusal lies there at most
+_SOON: Final = 60.0  # seconds
 _MAX_ATTEMPTS: Final = 64
 _MAX_GUEST_ATTEMPTS: Final = 24
 _MAX_STRANGERS: Final = 12  # who are asked for a password, and may take minutes to type it
@@ -157,15 +160,20 @@ class Maker:
             deadline = self.connect_deadline
             if offer.recipient is None:  # a person may have to carry the answer
                 # However long it says it lives: each of its addresses is sent to as long as that.
-                deadline += max(0.0, min(offer.expires - time.time(), self.offer_life))
-                leave = partial(
-                    self.post.leave_bare, kind=ParcelKind.ANSWER, expires=offer.expires, owner=attempt
-                )
+                patience = max(0.0, min(offer.expires - time.time(), self.offer_life))
+                deadline += patience
+                until = min(offer.expires, math.ceil(time.time() + patience))
+                leave = partial(self.post.leave_bare, kind=ParcelKind.ANSWER, expires=until, owner=attempt)
                 nursery.start_soon(leave, encode(answer))
             else:
                 envelope = Envelope(encode(answer))
                 nursery.start_soon(self._leave, attempt, ParcelKind.ANSWER, envelope, offer.expires)
-            await connection.connect(offer.transport, deadline=deadline)
+            try:
+                await connection.connect(offer.transport, deadline=deadline)
+            except ConnectFailed as error:
+                if connection.lost or offer.recipient is not None or offer.expires < time.time() + _SOON:
+                    raise
+                raise GaveUpFirst(error.message) from None
             nursery.cancel_scope.cancel()
         return await self._greet(offer, answer, connection)
 
@@ -174,7 +182,7 @@ class Maker:
         owner = object()
         envelope = Envelope(make_refusal(key=self.key, offer=offer, reason=reason))
         try:
-            with trio.move_on_after(max(0.0, min(self.offer_life, offer.expires - time.time()))):
+            with trio.move_on_after(max(0.0, min(_REFUSED_FOR, offer.expires - time.time()))):
                 await self.post.leave(
                     envelope, kind=ParcelKind.ANSWER, to=offer.sender, expires=offer.expires, owner=owner
                 )

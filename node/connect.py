@@ -7,7 +7,6 @@ counted fault.
 """
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from signaling.refusal import Reason
 logger = logging.getLogger(__name__)
 
 OFFER_LIFE: Final = 600.0
+_HOST_LIFE: Final = 600  # of a host's entry, however long its offers live: a dead one is replaced after that
 _TICK: Final = 0.25
 _MAX_REFUSALS: Final = 16
 _GLARE_PATIENCE: Final = (
@@ -152,7 +152,7 @@ class _Rendezvous:
             self.carriers,
             key=self.key,
             room=self.room,
-            host_life=math.ceil(self.offer_life),
+            host_life=_HOST_LIFE,
             on_carrier=self.on_carrier,
             faults=self.faults,
             in_band=self.in_band,

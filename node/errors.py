@@ -90,3 +90,14 @@ class ConnectFailed(NodeError):
     """A connection could not be made in time, or the two ends could not agree who they are."""
 
     exit_code = Exit.UNREACHABLE
+
+
+class GaveUpFirst(ConnectFailed):
+    """We do not knock at an offer any more, which is good for longer."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            "The token is still good for a while: join with it again, with --offer-life 2h, say, to wait so "
+            "long for your answer to be carried back; or ask for a new one.",
+        )

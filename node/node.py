@@ -19,7 +19,7 @@ from node.acquaintance import Acquaintances, known_nicks
 from node.api import MemberView
 from node.bus import Bus
 from node.carriage import Carriage, friends_of
-from node.config import Home, RoomConfig
+from node.config import DEFAULT_OFFER_LIFE, Home, RoomConfig
 from node.control import serve_control
 from node.create import check_name, checked_carriers, create_room, read_invitation
 from node.errors import NotAMember, Unreachable, UsageError
@@ -67,6 +67,7 @@ async def open_node(
     nick: str = "",
     via: Sequence[str] = (),
     password: AskPassword = nobody_to_ask,
+    offer_life: int | None = None,
     loopback_only: bool = False,
 ) -> AsyncIterator["Node"]:
     """Run a node while the block lasts: of a room that is here, or as a newcomer with an invitation,
@@ -75,12 +76,21 @@ async def open_node(
     A newcomer's node is yielded at once: `wait_admitted()` says when it is a member, and it goes on as one
     over the same links. An invitation to a room that is here already opens that room. `nick` is for
     newcomers; `via` (carrier specs) replaces what the room remembers, or the invitation's hints; `password`
-    is called when a newcomer is asked for the room's.
+    is called when a newcomer is asked for the room's; `offer_life`: seconds, in place of what the room
+    remembers.
 
     Raises RoomLocked when another process has the room open, Mismatch for another's store, NodeError for what
     else stands in the way. When the node fails later, the block is cancelled and the error raised from here.
     """
-    node = Node(home, target, nick=nick, via=via, password=password, loopback_only=loopback_only)
+    node = Node(
+        home,
+        target,
+        nick=nick,
+        via=via,
+        password=password,
+        offer_life=offer_life,
+        loopback_only=loopback_only,
+    )
     with one_error():
         async with trio.open_nursery() as nursery:
             await nursery.start(node._serve)
@@ -101,6 +111,7 @@ class Node:
         nick: str,
         via: Sequence[str],
         password: AskPassword = nobody_to_ask,
+        offer_life: int | None = None,
         loopback_only: bool,
     ) -> None:
         self.faults: Counter[str] = Counter()
@@ -126,6 +137,11 @@ class Node:
             self._config = msgspec.structs.replace(self._config, via=self._via)
         else:
             self._via = self._config.via
+        if self._config is not None and offer_life is not None:
+            self._config = msgspec.structs.replace(self._config, offer_life=offer_life)
+        if self._config is not None:
+            offer_life = self._config.offer_life
+        self._offer_life = DEFAULT_OFFER_LIFE if offer_life is None else offer_life
         self._bus = Bus()
         self._inbox = trio.open_memory_channel[Input](_INBOX)
         self._mesh = Mesh(
@@ -303,6 +319,7 @@ class Node:
                     nursery.start_soon(self._mesh.run, links[1])
                     first = self._way if isinstance(self._way, Offer) else None
                     meet = partial(self._threshold.meet, rtc=rtc, carriage=carriage, first=first)
+                    meet = partial(meet, offer_life=self._offer_life)
                     nursery.start_soon(partial(meet, identity=identity, links=links[0], in_band=in_band))
                     nursery.start_soon(self._show, carriage, identity)
                     nursery.start_soon(self._go)
@@ -353,7 +370,9 @@ class Node:
         if self._newcomer is not None:
             admitted = await self._newcomer.run()
             me = MemberId(bytes(identity.verify_key))
-            self._config = settings_from(admitted.genesis, nick=self._nick, via=self._via)
+            self._config = settings_from(
+                admitted.genesis, nick=self._nick, via=self._via, offer_life=self._offer_life
+            )
             store = await trio.to_thread.run_sync(partial(begin_store, self._home, admitted, me=me))
             await self._sit_down(store, identity, vote, restarted=used_before)
             self._arrive()
@@ -388,7 +407,9 @@ class Node:
         kept = partial(kept_password, self._home, self._fingerprint)
         self._threshold.remember(await trio.to_thread.run_sync(kept))
         if found.store is not None and self._config is None:
-            self._config = settings_from(found.store.genesis, nick=self._nick, via=self._via)
+            self._config = settings_from(
+                found.store.genesis, nick=self._nick, via=self._via, offer_life=self._offer_life
+            )
         return found
 
     async def _sit_down(

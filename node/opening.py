@@ -118,7 +118,7 @@ def begin_store(home: Home, admitted: "Admitted", *, me: MemberId) -> "Store":
     return store
 
 
-def settings_from(genesis: "Genesis", *, nick: str, via: tuple[str, ...]) -> RoomConfig:
+def settings_from(genesis: "Genesis", *, nick: str, via: tuple[str, ...], offer_life: int) -> RoomConfig:
     """What a newcomer's home remembers of the room."""
     return RoomConfig(
         name=genesis.name,
@@ -127,4 +127,5 @@ def settings_from(genesis: "Genesis", *, nick: str, via: tuple[str, ...]) -> Roo
         via=via,
         rule=genesis.rule.value,
         created=time.time_ns() // 1_000_000,
+        offer_life=offer_life,
     )

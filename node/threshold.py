@@ -16,8 +16,8 @@ from node.admission import introduction
 from node.attempt import Introduction
 from node.bus import Bus
 from node.carriage import Carriage
-from node.connect import rendezvous
-from node.errors import ConnectFailed, Unreachable, UsageError
+from node.connect import OFFER_LIFE, rendezvous
+from node.errors import ConnectFailed, GaveUpFirst, Unreachable, UsageError
 from node.events import NoticeEvent
 from node.introduce import InBand
 from node.joining import Newcomer
@@ -103,6 +103,7 @@ class Threshold:
         first: Offer | None,
         links: trio.MemorySendChannel[Line],
         in_band: InBand | None = None,
+        offer_life: float = OFFER_LIFE,
     ) -> None:
         """Make links, and hold them, until cancelled. `first`: the offer we came with."""
         newcomer = self._newcomer()
@@ -130,6 +131,7 @@ class Threshold:
             on_failed=self._on_failed,
             on_carrier=carriage.on_carrier,
             host=lambda: self._seat() is not None,
+            offer_life=offer_life,
             faults=self._faults,
         )
 
@@ -198,7 +200,8 @@ class Threshold:
         if self.reception.guest.is_over:
             return  # it says itself why
         if coming is not None and (self.pairing.by_offer or not coming.can_ask) and not self._mesh.linked():
-            coming.give_up(Unreachable(f"No member was reached: {error.message}", _NEW_TOKEN))
+            hint = error.hint if isinstance(error, GaveUpFirst) else _NEW_TOKEN
+            coming.give_up(Unreachable(f"No member was reached: {error.message}", hint))
         else:
             self.pairing.on_failed(peer, offer, error)
 

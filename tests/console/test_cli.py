@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+
+from console.options import OfferLife
 
 VERBS = [
     "admit",
@@ -171,3 +174,17 @@ def test_a_message_that_is_not_text_is_refused(tmp_path: Path) -> None:
     done = pigeon("join", "\udcff\udcfe", "--home", str(tmp_path))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("2", 2), ("600", 600), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("24H", 86400), (" 2 m ", 120)],
+)
+def test_an_offers_life_is_said_in_seconds_minutes_or_hours(said: str, seconds: int) -> None:
+    assert OfferLife().convert(said, None, None) == seconds
+
+
+@pytest.mark.parametrize("said", ["", "1", "-5", "25h", "86401", "nan", "inf", "1e9", "h", "10 days", "ten"])
+def test_an_offers_life_of_nothing_or_of_more_than_a_day_is_wrong_usage(said: str) -> None:
+    with pytest.raises(click.BadParameter, match="from 2 seconds to 24 hours"):
+        OfferLife().convert(said, None, None)

@@ -62,19 +62,19 @@ class Person:
         return self
 
     @asynccontextmanager
-    async def up(self) -> AsyncIterator["Person"]:
+    async def up(self, *, offer_life: int | None = None) -> AsyncIterator["Person"]:
         """The node of the room that is here."""
-        async with open_node(self.home, self.room, loopback_only=True) as node, self._listening(node):
+        opened = open_node(self.home, self.room, offer_life=offer_life, loopback_only=True)
+        async with opened as node, self._listening(node):
             yield self
 
     @asynccontextmanager
-    async def joining(self, token: str) -> AsyncIterator["Person"]:
+    async def joining(self, token: str, *, offer_life: int | None = None) -> AsyncIterator["Person"]:
         """The node of a newcomer, admitted or not."""
-        invitation = read_invitation(token)
-        async with (
-            open_node(self.home, invitation, nick=self.nick, loopback_only=True) as node,
-            self._listening(node),
-        ):
+        opened = open_node(
+            self.home, read_invitation(token), nick=self.nick, offer_life=offer_life, loopback_only=True
+        )
+        async with opened as node, self._listening(node):
             yield self
 
     @asynccontextmanager

@@ -129,6 +129,18 @@ def test_settings_written_before_a_field_was_thought_of_are_whole(tmp_path: Path
     assert home.find(ONE) == room
 
 
+@pytest.mark.parametrize("life", [0, 1, 24 * 3600 + 1, "600", 600.5])
+def test_an_offers_life_that_no_token_can_say_is_no_setting(tmp_path: Path, life: object) -> None:
+    home = Home.at(tmp_path)
+    home.save(settings("r", ONE))
+    path = tmp_path / "rooms" / ONE / "room.json"
+    fields = json.loads(path.read_bytes()) | {"offer_life": life}
+    del fields["sum"]
+    path.write_text(json.dumps(fields))
+    with pytest.raises(NodeError, match="offer_life"):
+        home.find(ONE)
+
+
 def test_settings_in_another_rooms_directory_are_a_mismatch(tmp_path: Path) -> None:
     home = Home.at(tmp_path)
     home.save(settings("r", ONE))

@@ -3,16 +3,16 @@
 import os
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 from aioice import stun
 
-from node.connect import rendezvous
+from node.config import DEFAULT_OFFER_LIFE, LONGEST_OFFER_LIFE
 from node.errors import ConnectFailed, Unreachable, UsageError
 from node.events import InviteEvent, NoticeEvent, PeerEvent, TokenEvent, WordsEvent
 from node.node import read_invitation
@@ -27,9 +27,11 @@ def by_hand(directory: Path, nick: str) -> Person:
 
 
 @asynccontextmanager
-async def inviting(directory: Path, *, deaf: bool = False) -> AsyncIterator[tuple[Person, InviteEvent]]:
+async def inviting(
+    directory: Path, *, deaf: bool = False, offer_life: int | None = None
+) -> AsyncIterator[tuple[Person, InviteEvent]]:
     ann = await by_hand(directory, "ann").found()
-    async with ann.up():
+    async with ann.up(offer_life=offer_life):
         if deaf:
             deafen(ann)
         yield ann, await ann.node.invite()
@@ -204,15 +206,36 @@ async def test_a_flood_by_who_holds_the_token_is_bounded_and_an_answer_can_still
             await bob.admitted()
 
 
-async def test_an_offer_that_nobody_answers_ends_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("node.threshold.rendezvous", partial(rendezvous, offer_life=2))
-    async with inviting(tmp_path) as (ann, invite):
+async def test_an_offer_that_nobody_answers_ends_and_says_so(tmp_path: Path) -> None:
+    async with inviting(tmp_path, offer_life=2) as (ann, invite):
         await ann.told.wait(NoticeEvent, lambda event: "not used in time" in event.message)
         assert ann.node._threshold.pairing.events() == []
         with pytest.raises(UsageError, match="expired"):
             read_invitation(invite.token)
+
+
+@pytest.mark.parametrize("life", [2, DEFAULT_OFFER_LIFE, LONGEST_OFFER_LIFE])
+async def test_an_offer_says_how_long_it_waits_and_the_room_remembers_it(tmp_path: Path, life: int) -> None:
+    async with inviting(tmp_path, offer_life=life) as (ann, _):
+        pass
+    [ann.room] = ann.home.rooms()
+    assert ann.room.offer_life == life
+    async with ann.up():
+        token = (await ann.node.invite()).token
+        offer = read_invitation(token)
+        assert isinstance(offer, Offer) and offer.expires - offer.issued == life
+        async with by_hand(tmp_path, "bob").joining(token, offer_life=LONGEST_OFFER_LIFE) as bob:
+            await bob.admitted()
+    assert [room.offer_life for room in bob.home.rooms()] == [LONGEST_OFFER_LIFE]
+
+
+async def test_an_answer_is_shown_for_as_long_as_somebody_knocks_with_it(tmp_path: Path) -> None:
+    async with (
+        inviting(tmp_path, deaf=True, offer_life=LONGEST_OFFER_LIFE) as (_, invite),
+        by_hand(tmp_path, "bob").joining(invite.token, offer_life=90) as bob,
+    ):
+        answer = await bob.told.wait(TokenEvent, lambda event: event.kind == "answer")
+        assert answer.expires / 1000 - time.time() <= 91 < invite.expires / 1000 - time.time()
 
 
 async def test_without_an_address_an_invitation_says_what_is_missing(

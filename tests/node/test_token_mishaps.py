@@ -4,6 +4,7 @@ import resource
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -23,7 +24,10 @@ from tests.node.test_open_offers import answer_of, by_hand, inviting
 
 def lives(monkeypatch: pytest.MonkeyPatch, *, offer: float, connect: float = 20.0) -> None:
     """How many seconds offers live and connecting may take, for the nodes that come up from now on."""
-    brief = partial(rendezvous, offer_life=offer, connect_deadline=connect)
+
+    async def brief(**named: Any) -> None:
+        await rendezvous(**{**named, "offer_life": offer, "connect_deadline": connect})
+
     monkeypatch.setattr("node.threshold.rendezvous", brief)
 
 
@@ -66,7 +70,7 @@ async def test_of_a_copied_conversation_the_token_that_is_of_use_is_taken(tmp_pa
             await bob.admitted()
 
 
-async def test_nobody_has_us_knock_somewhere_for_a_day(
+async def test_nobody_has_us_knock_somewhere_for_a_day_and_who_means_to_is_told_how(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lives(monkeypatch, offer=1, connect=1)
@@ -81,9 +85,10 @@ async def test_nobody_has_us_knock_somewhere_for_a_day(
         candidates=[Candidate("host", "127.0.0.1", 9)],
         invites=True,
     )
-    with pytest.raises(Unreachable, match="nothing came"), trio.fail_after(DEADLINE):
+    with pytest.raises(Unreachable, match="nothing came") as told, trio.fail_after(DEADLINE):
         async with open_node(by_hand(tmp_path, "bob").home, offer, nick="bob", loopback_only=True) as node:
             await node.wait_admitted()
+    assert "join with it again, with --offer-life" in told.value.hint
 
 
 async def test_who_waits_to_be_let_in_goes_on_waiting_when_a_further_token_fails(
