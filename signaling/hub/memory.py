@@ -2,8 +2,9 @@
 
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from operator import itemgetter
 from typing import Final
 
 import trio
@@ -76,13 +77,15 @@ class MemoryChannels:
     async def position(self) -> str:
         return f"{self._run}-{self._last}"
 
-    async def since(self, channel: str, last: str) -> list[Event]:
+    async def since(self, channels: Sequence[str], last: str) -> list[Event]:
         self.forget_old()
         run, dash, number = last.partition("-")
-        if not dash or not number.isdecimal() or len(number) > 20 or channel not in self._kept:
+        if not dash or not number.isdecimal() or len(number) > 20:
             return []
         seen = int(number) if run == self._run else 0
-        return [event for at, event in self._kept[channel].events if at > seen]
+        kept = [self._kept[channel].events for channel in channels if channel in self._kept]
+        after = [each for events in kept for each in events if each[0] > seen]
+        return [event for _, event in sorted(after, key=itemgetter(0))]
 
     def _keep(self, number: int, event: Event) -> None:
         bounds = self._settings

@@ -4,7 +4,7 @@ A store is opened by an async context manager, which yields Stores. Keys are mad
 payloads are opaque. Every operation may raise StoreAway; whatever it did then may or may not have happened.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,9 +35,10 @@ class ChannelStore(Protocol):
     """Broadcasts, and for a while what was broadcast."""
 
     def deliver_to(self, deliver: Deliver) -> None:
-        """From now on every event of any hub goes to `deliver` once, in the order of ids within a channel.
+        """From now on every event of any hub goes to `deliver` once, in the order of ids.
 
-        Called once, before anything is published.
+        Over all channels, that is: who listens to several and resumes after the last id it saw misses
+        nothing. Called once, before anything is published.
         """
 
     async def publish(self, channel: str, payload: bytes) -> str:
@@ -46,11 +47,12 @@ class ChannelStore(Protocol):
     async def position(self) -> str:
         """An id that is not before any event published so far, on any channel: where a new subscriber is."""
 
-    async def since(self, channel: str, last: str) -> list[Event]:
-        """What is still kept of the channel after the event `last`, oldest first; bounded in count and bytes.
+    async def since(self, channels: Sequence[str], last: str) -> list[Event]:
+        """What is still kept of these channels after the event `last`, in the order of ids.
 
-        With an id that this store never gave out (of another run, say) all that is kept: none of that was
-        seen with such an id. Nothing for what is no id at all.
+        Bounded in count and bytes for each channel. With an id that this store never gave out (of another
+        run, say) all that is kept: nothing of that was seen with such an id. Nothing for what is no id at
+        all. channels: at most 32, none twice.
         """
 
 

@@ -23,8 +23,8 @@ async def test_the_channel_that_was_silent_longest_goes_first() -> None:
     await channels.publish("app/0", b"y")
     await channels.publish("app/new", b"x")
     assert channels.kept_channels == 8
-    assert await channels.since("app/1", start) == []
-    assert len(await channels.since("app/0", start)) == 2
+    assert await channels.since(["app/1"], start) == []
+    assert len(await channels.since(["app/0"], start)) == 2
 
 
 async def test_a_flood_of_channels_and_bytes_stays_within_what_is_allowed_in_all() -> None:
@@ -39,7 +39,7 @@ async def test_one_event_larger_than_a_channel_may_keep_is_delivered_and_not_kep
     channels.deliver_to(lambda event: heard.append(event.payload))
     start = await channels.position()
     await channels.publish("app/a", b"x" * 1001)
-    assert heard == [b"x" * 1001] and await channels.since("app/a", start) == []
+    assert heard == [b"x" * 1001] and await channels.since(["app/a"], start) == []
     assert channels.kept_bytes == 0
 
 
@@ -59,7 +59,7 @@ async def test_ids_of_another_run_resume_from_the_beginning_of_this_one() -> Non
     before, after = MemoryChannels(SMALL, clock=Hands()), MemoryChannels(SMALL, clock=Hands())
     last = [await before.publish("app/a", b"x") for _ in range(9)][-1]
     await after.publish("app/a", b"new")
-    assert [event.payload for event in await after.since("app/a", last)] == [b"new"]
+    assert [event.payload for event in await after.since(["app/a"], last)] == [b"new"]
 
 
 async def test_a_full_bucket_is_forgotten() -> None:

@@ -58,11 +58,11 @@ async def test_who_resumes_gets_what_came_after_on_that_channel_alone(opened: Op
     async with listening(opened, HubSettings()) as (stores, _):
         ids = [await stores.channels.publish("app/a", b"%d" % number) for number in range(5)]
         await stores.channels.publish("app/b", b"another")
-        after = await stores.channels.since("app/a", ids[1])
+        after = await stores.channels.since(["app/a"], ids[1])
         assert [event.payload for event in after] == [b"2", b"3", b"4"]
         assert [event.id for event in after] == ids[2:]
-        assert await stores.channels.since("app/a", ids[-1]) == []
-        assert await stores.channels.since("app/none", ids[0]) == []
+        assert await stores.channels.since(["app/a"], ids[-1]) == []
+        assert await stores.channels.since(["app/none"], ids[0]) == []
 
 
 async def test_ids_have_one_order_over_all_channels(opened: Open) -> None:
@@ -70,18 +70,28 @@ async def test_ids_have_one_order_over_all_channels(opened: Open) -> None:
         await stores.channels.publish("app/a", b"before")
         between = await stores.channels.publish("app/b", b"between")
         await stores.channels.publish("app/a", b"after")
-        assert [event.payload for event in await stores.channels.since("app/a", between)] == [b"after"]
+        assert [event.payload for event in await stores.channels.since(["app/a"], between)] == [b"after"]
+
+
+async def test_who_resumes_on_several_channels_gets_all_of_them_in_one_order(opened: Open) -> None:
+    async with listening(opened, HubSettings()) as (stores, _):
+        start = await stores.channels.position()
+        channels = ["app/a", "app/b", "app/c", "app/a", "app/c", "app/b", "app/a"]
+        ids = [await stores.channels.publish(channel, b"x") for channel in channels]
+        missed = await stores.channels.since(["app/b", "app/a"], start)
+        wanted = [(id, channel) for id, channel in zip(ids, channels, strict=True) if channel != "app/c"]
+        assert [(event.id, event.channel) for event in missed] == wanted
 
 
 async def test_a_position_is_after_everything_published_before_it(opened: Open) -> None:
     async with listening(opened, HubSettings()) as (stores, _):
         start = await stores.channels.position()
         await stores.channels.publish("app/a", b"one")
-        assert [event.payload for event in await stores.channels.since("app/a", start)] == [b"one"]
+        assert [event.payload for event in await stores.channels.since(["app/a"], start)] == [b"one"]
         later = await stores.channels.position()
-        assert await stores.channels.since("app/a", later) == []
+        assert await stores.channels.since(["app/a"], later) == []
         await stores.channels.publish("app/a", b"two")
-        assert [event.payload for event in await stores.channels.since("app/a", later)] == [b"two"]
+        assert [event.payload for event in await stores.channels.since(["app/a"], later)] == [b"two"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +102,7 @@ async def test_what_is_no_id_of_ours_resumes_nothing_or_all_and_never_fails(
 ) -> None:
     async with listening(opened, HubSettings()) as (stores, _):
         await stores.channels.publish("app/a", b"one")
-        assert len(await stores.channels.since("app/a", foreign)) <= 1
+        assert len(await stores.channels.since(["app/a"], foreign)) <= 1
 
 
 async def test_of_a_channel_the_last_few_events_are_kept(opened: Open) -> None:
@@ -100,7 +110,7 @@ async def test_of_a_channel_the_last_few_events_are_kept(opened: Open) -> None:
         first = await stores.channels.publish("app/a", b"first")
         for number in range(20):
             await stores.channels.publish("app/a", b"%d" % number)
-        kept = await stores.channels.since("app/a", first)
+        kept = await stores.channels.since(["app/a"], first)
         assert [event.payload for event in kept] == [b"16", b"17", b"18", b"19"]
 
 
@@ -109,7 +119,7 @@ async def test_of_a_channel_no_more_bytes_are_kept_than_allowed(opened: Open) ->
         start = await stores.channels.position()
         for _ in range(4):
             await stores.channels.publish("app/a", b"x" * 400)
-        kept = await stores.channels.since("app/a", start)
+        kept = await stores.channels.since(["app/a"], start)
         assert 0 < sum(len(event.payload) for event in kept) <= SMALL.kept_bytes
 
 
@@ -117,9 +127,9 @@ async def test_a_silent_channel_is_forgotten(opened: Open) -> None:
     async with listening(opened, SMALL) as (stores, _):
         start = await stores.channels.position()
         await stores.channels.publish("app/a", b"one")
-        assert await stores.channels.since("app/a", start)
+        assert await stores.channels.since(["app/a"], start)
         with trio.fail_after(PATIENCE):
-            while await stores.channels.since("app/a", start):
+            while await stores.channels.since(["app/a"], start):
                 await trio.sleep(0.05)
 
 
