@@ -374,6 +374,22 @@ def pipe(settings: Settings, side: Side | None, into: Path | None, out: Path | N
     return partial(join_streams, settings, side=side, into=into, out=out)
 
 
+@verb
+@via_option
+def doctor(settings: Settings, **options: Any) -> Task:
+    """What works here, and what to do where not.
+
+    Looks at addresses, sockets, carriers, keys, the disk, the clock and a running node, and says what is
+    wrong, why, and what helps. Changes nothing, and asks no server that is not named. With a room in this
+    home it looks at what that room uses.
+
+    Exits with 0 if nothing is wrong, warnings aside, 1 if something is, 4 if nobody at all can be reached.
+    """
+    from console.doctor import doctor
+
+    return partial(doctor, settings, **options)
+
+
 def main() -> NoReturn:
     """The entry point: one exit code, whatever happens."""
     sys.exit(_main(sys.argv[1:]))

@@ -40,6 +40,7 @@ MAX_VIA: Final = 8
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_SETTINGS: Final = 64 * 1024
 _MAX_SOCKET_PATH: Final = 100  # the system ends it at 108 bytes
+_SOCKET_NAME_LIKE: Final = "0" * 24 + ".sock"
 
 Rule = Literal["ask", "auto"]
 
@@ -132,14 +133,10 @@ class Home:
         name = hashlib.sha256(os.fsencode(self.data) + b"\0" + _checked(fingerprint).encode()).hexdigest()[
             :24
         ]
-        for directory in _runtime_directories():
-            path = directory / f"{name}.sock"
-            if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
-                return path
-        raise NodeError(
-            "There is no directory with a path short enough for the control socket.",
-            "Set XDG_RUNTIME_DIR or TMPDIR to a directory with a shorter path.",
-        )
+        directory = socket_directory()
+        make_private_directory(directory)
+        _check_ours(directory)  # or somebody was faster
+        return directory / f"{name}.sock"
 
     def rooms(self) -> list[RoomConfig]:
         """Every room of this home, by name. A settings file that cannot be read is an error that names it."""
@@ -237,17 +234,35 @@ def _checked(fingerprint: str) -> str:
     return fingerprint
 
 
-def _runtime_directories() -> Iterator[Path]:
-    """Where a socket may be, each 0700 and ours, the usual one first."""
+def socket_directory() -> Path:
+    """Where the control socket of any room is or will be; nothing is made. NodeError if nowhere."""
+    for directory in _runtime_places():
+        if len(os.fsencode(directory / _SOCKET_NAME_LIKE)) > _MAX_SOCKET_PATH:
+            continue
+        if os.path.lexists(directory):
+            _check_ours(directory)
+        elif not os.access(directory.parent, os.W_OK | os.X_OK):
+            raise NodeError(
+                f"The directory {directory} cannot be made.",
+                "Set XDG_RUNTIME_DIR to a directory that only you can use.",
+            )
+        return directory
+    raise NodeError(
+        "There is no directory with a path short enough for the control socket.",
+        "Set XDG_RUNTIME_DIR or TMPDIR to a directory with a shorter path.",
+    )
+
+
+def _runtime_places() -> Iterator[Path]:
+    """Where a socket may be, the usual one first."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and Path(runtime).is_dir():
-        yield _ours(Path(runtime) / "pigeon")
+        yield Path(runtime) / "pigeon"
     for parent in (tempfile.gettempdir(), "/tmp"):
-        yield _ours(Path(parent) / f"pigeon-{os.getuid()}")
+        yield Path(parent) / f"pigeon-{os.getuid()}"
 
 
-def _ours(directory: Path) -> Path:
-    make_private_directory(directory)
+def _check_ours(directory: Path) -> None:
     # In a directory that everyone may write to, somebody else may have been there first.
     status = directory.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
@@ -255,7 +270,6 @@ def _ours(directory: Path) -> Path:
             f"{directory} is not a private directory of yours, so the control socket cannot be there.",
             "Remove it, or set XDG_RUNTIME_DIR to a directory that only you can use.",
         )
-    return directory
 
 
 def make_private_directory(directory: Path) -> None:

@@ -42,6 +42,11 @@ Place = str | None
 """The folder in the folder where a room puts what has a fixed name, once another room was there first."""
 
 
+def is_lobby_name(name: str) -> bool:
+    """Whether something of ours may have this name."""
+    return name in (PRESENCE, SESSION, PROFILES) or bool(_PARCEL.fullmatch(name) or _ROOM.fullmatch(name))
+
+
 @contextlib.contextmanager
 def place_in(folder: int, place: Place, *, make: bool) -> Iterator[int]:
     """The descriptor to use for a place; OSError."""

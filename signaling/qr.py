@@ -53,6 +53,11 @@ def qr_carrier(where: str, context: CarrierContext | None = None) -> Carrier:
     return QrFolderCarrier(where, context) if where else HandCarrier("qr")
 
 
+def is_picture_name(name: str) -> bool:
+    """Whether what has this name is read as a picture."""
+    return _PICTURE.fullmatch(name) is not None
+
+
 class QrFolderCarrier:
     """A folder of pictures as a bare Carrier. It is made when first needed."""
 

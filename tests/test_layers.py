@@ -19,9 +19,9 @@ MAY_IMPORT = {
     "cli": {"cli", "console", "node"},
 }
 NODE_PUBLIC = {
-    "node.api", "node.config", "node.control", "node.errors", "node.events", "node.ice_servers", "node.keys",
-    "node.lobby", "node.node", "node.offline", "node.password", "node.pipe", "node.pipe_files", "node.repair",
-    "node.succession", "node.tokens", "node.verdict",
+    "node.api", "node.config", "node.control", "node.doctor", "node.errors", "node.events",
+    "node.ice_servers", "node.keys", "node.lobby", "node.node", "node.offline", "node.password", "node.pipe",
+    "node.pipe_files", "node.repair", "node.succession", "node.tokens", "node.verdict",
 }  # fmt: skip
 IMPURE = {
     "asyncio", "datetime", "logging", "multiprocessing", "queue", "random", "secrets", "socket", "subprocess",

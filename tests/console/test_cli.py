@@ -17,6 +17,7 @@ VERBS = [
     "carry",
     "chat",
     "demo",
+    "doctor",
     "evidence",
     "id",
     "invite",
