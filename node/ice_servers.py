@@ -37,6 +37,7 @@ FindingError = Literal[
     "silent",
     "credentials",  # user name or password are wrong or have expired
     "forbidden",
+    "gone",  # it had given an address, and does not know of it any more
     "full",  # no more allocations for this user, or for anybody
     "odd",  # what it says makes no sense
     "file",  # the file with the credentials cannot be used
@@ -155,6 +156,58 @@ def mapping_of(findings: Collection[Finding]) -> Mapping | None:
     if not seen:
         return None
     return "open" if any({local} == found for local, found in seen.items()) else "one port"
+
+
+_WHY: Final[dict[FindingError, str]] = {
+    "": "answers",
+    "unresolved": "is not found: its name leads to no address",
+    "unroutable": "cannot be reached: this machine has no way there",
+    "refused": "is not there: nobody listens at that port",
+    "silent": "does not answer",
+    "credentials": "does not take this user name and password",
+    "forbidden": "forbids it",
+    "gone": "does not know of our address any more",
+    "full": "has no address left for this user",
+    "odd": "answers with nonsense",
+    "file": "",
+}
+_CURE: Final[dict[FindingError, str]] = {
+    "": "",
+    "unresolved": "Check the name, and that this machine can resolve names.",
+    "unroutable": "Check the network.",
+    "refused": "Check the port, and that the server runs.",
+    "silent": "Check that the server runs, and that no firewall drops UDP on the way.",
+    "credentials": "Check the TURN file; credentials may have expired.",
+    "forbidden": "Ask whoever runs the server.",
+    "gone": "It was restarted, perhaps: try again.",
+    "full": "Wait, or ask whoever runs the server for a higher quota.",
+    "odd": "Check that it is a server of this kind.",
+    "file": "Put the file back, with mode 0600, or name another one with --turn-file.",
+}
+
+
+def in_words(finding: Finding) -> str:
+    """One sentence about a server that failed."""
+    if finding.error == "file":
+        return finding.detail
+    detail = f" ({finding.detail})" if finding.detail else ""
+    return f"The {finding.kind.upper()} server {finding.server} {_WHY[finding.error]}{detail}."
+
+
+def cure(finding: Finding | None) -> str:
+    """What to do about it."""
+    return _CURE["silent" if finding is None else finding.error]
+
+
+def troubles(findings: Collection[Finding]) -> dict[str, str]:
+    """A sentence for each server that answered none of our sockets, by its name."""
+    answered = {(each.kind, each.server) for each in findings if not each.error}
+    failed = [each for each in findings if each.error and (each.kind, each.server) not in answered]
+    found: dict[str, str] = {}
+    for each in failed:
+        name = f"The {each.kind.upper()} server {each.server}" if each.error != "file" else "The TURN file"
+        found.setdefault(name, f"{in_words(each)} {cure(each)}")
+    return found
 
 
 def parse_server(text: str, *, scheme: Kind) -> Server:

@@ -95,8 +95,8 @@ class Offering:
         while True:
             await trio.sleep(_LOOK_AT_ADDRESSES)
             for wish in self.offers:
-                named = wish.offer.candidates if wish.offer is not None else ()
-                if named and self.rtc.has_moved({each.address for each in named}):
+                shown = wish.offer.candidates if wish.offer is not None else ()
+                if wish.moved() or self.rtc.has_moved(shown):
                     wish.failure = ConnectFailed(
                         "This machine has another address now: a token shown before leads nowhere.",
                         "/invite makes a new one.",
@@ -109,6 +109,7 @@ class Offering:
         try:
             with wish.scope:
                 async with self.rtc.connection(Role.OFFERER) as connection:
+                    wish.moved = connection.moved.is_set
                     await self.maker.open(wish, connection, hear=partial(self.offers.hear, wish))
                     await self.post.take_back(wish)
                     if wish.answer is None:

@@ -37,6 +37,8 @@ class OpenOffer:
     answered: trio.Event = field(default_factory=trio.Event)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     names: set[str] = field(default_factory=set)
+    moved: Callable[[], bool] = lambda: False
+    """Whether an address in it leads here no more."""
 
 
 class OpenOffers:

@@ -1,4 +1,4 @@
-"""WebRTC data channels for trio: with node/webrtc_guards.py the only file that sees asyncio and aiortc.
+"""WebRTC data channels for trio: with the other node/webrtc_*.py the only files that see asyncio and aiortc.
 
 No SDP is made or read: the typed fields of an offer or answer go straight to aiortc's ICE, DTLS and SCTP
 objects. Each workaround below names what it is for; all were reproduced with aiortc 1.16, aioice 0.13 and
@@ -10,15 +10,18 @@ import ipaddress
 import logging
 import socket
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import trio
 
 from node.errors import ConnectFailed
+from node.ice_lookup import Lookup, Reachable
+from node.ice_servers import Finding, IceServers, cure, in_words, troubles
 from node.link import ChannelClosed
 from node.webrtc_guards import aiortc_parts, guard_ice
+from node.webrtc_ice import MAX_MAPPED, Outside, direct_first
 from signaling.candidates import MAX_CANDIDATES, Candidate
 from signaling.description import Setup, Transport
 from signaling.handshake import Role
@@ -44,9 +47,17 @@ _MAX_SCTP_MESSAGE: Final = 65_536
 
 @asynccontextmanager
 async def open_rtc(
-    *, loopback_only: bool = False, faults: Counter[str] | None = None
+    *,
+    loopback_only: bool = False,
+    ice: IceServers | None = None,
+    tell: Callable[[str], None] = lambda _sentence: None,
+    faults: Counter[str] | None = None,
 ) -> AsyncIterator["Rtc"]:
-    """The service that makes connections, one a process. `loopback_only`: gather only 127.0.0.1."""
+    """The service that makes connections, one a process.
+
+    loopback_only: gather only 127.0.0.1. ice: servers to ask, by default none. tell: hears of a server that
+    does not do what it should, and that it does again.
+    """
     import trio_asyncio  # type: ignore[import-untyped]
 
     aiortc_parts()
@@ -61,19 +72,36 @@ async def open_rtc(
 
     async with trio_asyncio.open_loop() as loop:
         loop.set_exception_handler(on_exception)
-        yield Rtc(loop, loopback_only=loopback_only, faults=counter)
+        yield Rtc(loop, loopback_only=loopback_only, ice=ice or IceServers(), tell=tell, faults=counter)
 
 
 class Rtc:
     """Makes connections; the tasks that open them own and close them."""
 
-    def __init__(self, loop: Any, *, loopback_only: bool, faults: Counter[str]) -> None:
+    def __init__(
+        self,
+        loop: Any,
+        *,
+        loopback_only: bool,
+        ice: IceServers,
+        tell: Callable[[str], None],
+        faults: Counter[str],
+    ) -> None:
         self._loop = loop
         self._loopback_only = loopback_only
+        self._ice = ice
+        self._lookup = Lookup()
+        self._tell = tell
+        self._troubles: dict[str, str] = {}
+        self.findings: tuple[Finding, ...] = ()
+        """What servers said when they were asked last."""
         self.faults = faults
 
-    def has_moved(self, addresses: set[str]) -> bool:
+    def has_moved(self, shown: Sequence[Candidate]) -> bool:
         """Whether this machine has other addresses now than these. Without any it may get them back."""
+        addresses = {each.address for each in shown if each.type == "host"}
+        if not addresses:
+            return False
         try:
             here = set(_addresses(loopback_only=self._loopback_only))
         except OSError:
@@ -87,17 +115,14 @@ class Rtc:
     @asynccontextmanager
     async def open(self, kind: "type[_Kind]", role: Role) -> "AsyncIterator[_Kind]":
         """Gather addresses, hold the sockets until the block ends; ConnectFailed without any address."""
+        servers = await self._lookup.find(self._ice)
         connection = kind(self._loop, role=role, faults=self.faults)
+        connection._relay_only = self._ice.relay_only
         try:
-            try:
-                addresses = _addresses(loopback_only=self._loopback_only)
-            except OSError as error:  # no descriptor left to ask with
-                raise ConnectFailed(
-                    f"This machine's addresses could not be read: {error.strerror}.", "Close some programs."
-                ) from error
             # Shielded: cancelled half-way, aioice forgets sockets it has bound. It takes a millisecond.
             with trio.move_on_after(_GATHER_DEADLINE, shield=True):
-                await self._loop.run_aio_coroutine(connection._open(addresses[:MAX_CANDIDATES]))
+                await self._loop.run_aio_coroutine(connection._open(self._addresses(servers)))
+            await self._ask(servers, connection)
             if not connection.local_candidates:
                 raise ConnectFailed("This machine has no address to be reached at.", "Check the network.")
             yield connection
@@ -113,6 +138,33 @@ class Rtc:
                 self.faults["webrtc: close took too long"] += 1
                 closing.cancel()
 
+    def _addresses(self, servers: Reachable) -> list[str]:
+        """Those that get a socket of their own; with room for what the servers give."""
+        if self._ice.relay_only:
+            return []
+        try:
+            found = _addresses(loopback_only=self._loopback_only)
+        except OSError as error:  # no descriptor left to ask with
+            raise ConnectFailed(
+                f"This machine's addresses could not be read: {error.strerror}.", "Close some programs."
+            ) from error
+        others = (MAX_MAPPED if servers.stun else 0) + (1 if servers.turn is not None else 0)
+        return found[: MAX_CANDIDATES - others]
+
+    async def _ask(self, servers: Reachable, connection: "Connection") -> None:
+        if servers:
+            with trio.move_on_after(_GATHER_DEADLINE):
+                await self._loop.run_aio_coroutine(connection._ask(servers))
+        findings = self.findings = connection.findings = (*servers.wrong, *connection.findings)
+        for server, trouble in (now := troubles(findings)).items():
+            if self._troubles.get(server) != trouble:
+                self._tell(trouble)
+        for server in self._troubles.keys() - now.keys():
+            self._tell(f"{server} answers again.")
+        self._troubles = now
+        if self._ice.relay_only:
+            _check_relayed(connection)
+
 
 class Connection:
     """One end of a WebRTC connection with one ordered, reliable channel (stream 0); it is a link.Channel."""
@@ -124,10 +176,16 @@ class Connection:
     def __init__(self, loop: Any, *, role: Role, faults: Counter[str]) -> None:
         self.role = role
         self.local_candidates: tuple[Candidate, ...] = ()
+        self.findings: tuple[Finding, ...] = ()
+        """What each server said, of those that are configured."""
+        self.moved = trio.Event()
+        """An address that was shown leads here no more: a router changed it, or the TURN server is lost."""
         self.lost = ""  # why the channel closed
         self._loop = loop
         self._faults = faults
         self._on_check: Callable[[str], bool] = lambda _ufrag: True
+        self._relay_only = False
+        self._outside: Outside | None = None
         self._ice: Any = None
         self._dtls: Any = None
         self._sctp: Any = None
@@ -232,10 +290,29 @@ class Connection:
         self._dtls = rtc.RTCDtlsTransport(self._ice, [rtc.RTCCertificate.generateCertificate()])
         self._make_channel(rtc)
         self._dtls.on("statechange", self._on_dtls_state)
-        self.local_candidates = tuple(
-            Candidate(type=found.type, address=found.ip, port=found.port)
-            for found in gatherer.getLocalCandidates()[:MAX_CANDIDATES]
-        )
+        self._show([])
+
+    async def _ask(self, servers: Reachable) -> None:
+        self._outside = Outside(self._ice._connection, on_moved=self._on_moved, faults=self._faults)
+        try:
+            await self._outside.ask(servers)
+        finally:
+            self.findings = tuple(self._outside.findings)
+            self._show(self._outside.candidates())
+
+    def _show(self, given: list[Candidate]) -> None:
+        """Ours: the one that most can use, then what servers gave, then the rest, for not all may fit."""
+        own = [
+            Candidate(type=found.type, address=found.host, port=found.port)
+            for found in self._ice._connection._local_candidates
+        ]
+        self.local_candidates = tuple((own[:1] + given + own[1:])[:MAX_CANDIDATES])
+
+    def _on_moved(self, why: str) -> None:
+        logger.info("webrtc: %s", why)
+        self.moved.set()
+        if self._relay_only:  # a path that is gone is never made up for by another one
+            self._lose(why)
 
     def _make_channel(self, rtc: Any) -> None:
         """The one channel and the association it is in, before either is connected."""
@@ -263,6 +340,8 @@ class Connection:
         # Without any, the end of them would mean that nothing can come.
         if remote.candidates and not self._more_may_come:
             await self._ice.addRemoteCandidate(None)
+        if not self._relay_only and any(each.type != "relay" for each in remote.candidates):
+            direct_first(self._ice._connection)
         self._dtls._set_role("server" if remote.setup is Setup.ACTIVE else "client")
         await self._ice.start(
             rtc.RTCIceParameters(
@@ -302,6 +381,8 @@ class Connection:
 
     async def _aclose(self) -> None:
         self._lose("closed by us")
+        if self._outside is not None:
+            self._outside.stop()
         if self._connecting is not None:
             self._connecting.cancel()
         for part in (self._sctp, self._dtls, self._ice):
@@ -347,6 +428,23 @@ class Connection:
         self._arrived.unpark_all()
         self._writable.unpark_all()
         self._opened.set()
+
+
+def _check_relayed(connection: Connection) -> None:
+    """That nothing but a relayed address is known of us; ConnectFailed, which says why there is none."""
+    failed = [each for each in connection.findings if each.error]
+    hosts = set(_addresses(loopback_only=False)) - {_LOOPBACK}
+    if any(each.address in hosts for each in connection.local_candidates):
+        raise ConnectFailed(
+            "The TURN server relays from an address of this very machine, which hides nothing.",
+            "Use a server elsewhere, or take --relay-only back with --no-relay-only.",
+        )
+    if not connection.local_candidates:
+        why = in_words(failed[0]) if failed else "The TURN server gave no address in time."
+        raise ConnectFailed(
+            f"{why} With --relay-only there is no other way.", cure(failed[0] if failed else None)
+        )
+    assert all(each.type == "relay" for each in connection.local_candidates)
 
 
 def _addresses(*, loopback_only: bool) -> list[str]:
