@@ -1,0 +1,369 @@
+"""Meeting by the hub's own handler, with time as an input: the exchange, its fallbacks, statuses, limits."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from nacl.signing import SigningKey
+
+from signaling.hub.meet_queue import pair_name
+from signaling.hub.settings import HubSettings
+from signaling.meet_keys import sign_namespace
+from tests.signaling.hub.meeting import Crowd, stores_in_memory
+
+UNLIMITED = HubSettings(meet_request_every=0, meet_connect_every=0)
+Opens = Callable[..., AbstractAsyncContextManager[Crowd]]
+
+
+@asynccontextmanager
+async def crowd(settings: HubSettings = UNLIMITED, *, hubs: int = 1) -> AsyncIterator[Crowd]:
+    async with trio.open_nursery() as nursery:
+        yield Crowd(nursery, stores_in_memory(settings), settings, hubs)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("hubs", [1, 2])
+async def test_the_second_one_is_demoted_and_its_answer_ends_both_requests(
+    autojump_clock: trio.testing.MockClock, hubs: int
+) -> None:
+    async with crowd(hubs=hubs) as all_:
+        ann = await all_.holds("ann")
+        demoted = await all_.ask("bob", hub=hubs - 1).wait()
+        nonce = demoted.pop("NONCE")
+        assert demoted == {"TYPE": "DEMOTE", "SIGNAL": "offer of ann"}
+        bob = all_.ask("bob", hub=hubs - 1, NONCE=nonce, SIGNAL="answer of bob")
+        assert await bob.wait() == {"TYPE": "DELIVERED"}
+        assert await ann.wait() == {"TYPE": "ANSWER", "SIGNAL": "answer of bob"}
+        assert (ann.status, bob.status) == (200, 200)
+        assert trio.current_time() == ann.at == bob.at, "and nobody waited for anything but the other one"
+
+
+async def test_a_nonce_is_good_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with crowd() as all_:
+        ann = await all_.holds("ann")
+        nonce = (await all_.ask("bob").wait())["NONCE"]
+        eve = await all_.holds("eve", NONCE=nonce, SIGNAL="answer of eve")
+        assert ann.response is None, "it was handed to somebody else"
+        assert await all_.ask("bob", NONCE=nonce, SIGNAL="answer").wait() == {"TYPE": "DELIVERED"}
+        again = await all_.holds("bob", NONCE=nonce, SIGNAL="another answer")
+        assert (await ann.wait())["SIGNAL"] == "answer"
+        assert eve.response is again.response is None
+
+
+async def test_a_bounces_whom_it_is_linked_to_and_both_are_matched_elsewhere(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """(a)"""
+    async with crowd() as all_:
+        ann = await all_.holds("ann")
+        nonce = (await all_.ask("bob").wait())["NONCE"]
+        bob = await all_.holds("bob", TYPE="BOUNCE", NONCE=nonce, SIGNAL="new offer of bob")
+        assert ann.response is None, "it is in the queue again"
+        cal = await all_.ask("cal").wait()
+        assert cal["SIGNAL"] == "offer of ann", "who waits longest comes first"
+        dee = await all_.ask("dee").wait()
+        assert dee["SIGNAL"] == "new offer of bob"
+        assert (await all_.ask("cal", NONCE=cal["NONCE"], SIGNAL="c").wait())["TYPE"] == "DELIVERED"
+        assert (await all_.ask("dee", NONCE=dee["NONCE"], SIGNAL="d").wait())["TYPE"] == "DELIVERED"
+        assert [(await each.wait())["SIGNAL"] for each in (ann, bob)] == ["c", "d"]
+
+
+async def test_a_bounce_finds_somebody_else_who_waits(autojump_clock: trio.testing.MockClock) -> None:
+    """(a), where the other one is there already: it was held, as it knows A as well."""
+    async with crowd() as all_:
+        store = all_.meets[0]._store
+        await all_.holds("ann")
+        await store.remember(pair_of(ann="ann", cal="cal"), seconds=3600)
+        cal = await all_.holds("cal")
+        nonce = (await all_.ask("bob").wait())["NONCE"]
+        bounced = await all_.ask("bob", TYPE="BOUNCE", NONCE=nonce, SIGNAL="new").wait()
+        assert (bounced["TYPE"], bounced["SIGNAL"]) == ("DEMOTE", "offer of cal")
+        assert cal.response is None
+
+
+async def test_b_ignores_the_answer_of_whom_it_is_linked_to_and_connects_anew(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """(b)"""
+    async with crowd() as all_:
+        ann = await all_.holds("ann")
+        nonce = (await all_.ask("bob").wait())["NONCE"]
+        await all_.ask("bob", NONCE=nonce, SIGNAL="answer").wait()
+        assert (await ann.wait())["TYPE"] == "ANSWER"
+        again = await all_.holds("ann", SIGNAL="new offer of ann")
+        bob = await all_.holds("bob")
+        cal = await all_.ask("cal").wait()
+        assert cal["SIGNAL"] == "new offer of ann", "and not of bob, whom it had"
+        assert again.response is bob.response is None
+
+
+async def test_c_who_was_demoted_and_got_no_link_connects_anew(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """(c), with the answer delivered, and with the answer never given"""
+    async with crowd() as all_:
+        ann = await all_.holds("ann")
+        nonce = (await all_.ask("bob").wait())["NONCE"]
+        await all_.ask("bob", NONCE=nonce, SIGNAL="answer").wait()
+        await ann.wait()
+        bob = await all_.holds("bob", SIGNAL="new offer of bob")
+        cal = await all_.ask("cal").wait()
+        assert cal["SIGNAL"] == "new offer of bob"
+        dee = await all_.holds("dee")
+        assert bob.response is dee.response is None
+        await trio.sleep(UNLIMITED.meet_answer)
+        eve = await all_.ask("eve").wait()
+        assert eve["SIGNAL"] == "new offer of bob", "cal never answered: it is handed out again"
+
+
+async def test_d_who_waited_in_vain_connects_anew(autojump_clock: trio.testing.MockClock) -> None:
+    """(d)"""
+    async with crowd() as all_:
+        ann = await all_.holds("ann")
+        await all_.ask("bob").wait()  # who is never heard of again
+        await ann.wait()
+        assert (ann.status, ann.at) == (299, 15.0)
+        again = await all_.holds("ann", SIGNAL="new offer of ann")
+        assert (await all_.ask("cal").wait())["SIGNAL"] == "new offer of ann"
+        assert again.response is None
+
+
+async def test_e_an_answer_to_who_is_gone_gets_another_offer(autojump_clock: trio.testing.MockClock) -> None:
+    """(e), somebody else waits"""
+    async with crowd() as all_:
+        ann = await all_.holds("ann")
+        nonce = (await all_.ask("bob").wait())["NONCE"]
+        ann.scope.cancel()
+        await ann.done.wait()
+        cal = await all_.holds("cal")
+        other = await all_.ask("bob", NONCE=nonce, SIGNAL="answer to ann").wait()
+        assert (other["TYPE"], other["SIGNAL"]) == ("DEMOTE", "offer of cal")
+        assert other["NONCE"] != nonce
+        assert (await all_.ask("bob", NONCE=other["NONCE"], SIGNAL="b").wait())["TYPE"] == "DELIVERED"
+        assert (await cal.wait())["SIGNAL"] == "b"
+
+
+async def test_e_an_answer_to_who_is_gone_is_held_and_the_next_offer_is_handed_to_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """(e), nobody else waits"""
+    async with crowd() as all_:
+        ann = await all_.holds("ann")
+        nonce = (await all_.ask("bob").wait())["NONCE"]
+        ann.scope.cancel()
+        await ann.done.wait()
+        bob = await all_.holds("bob", NONCE=nonce, SIGNAL="answer to ann")
+        cal = await all_.holds("cal")
+        other = await bob.wait()
+        assert (other["TYPE"], other["SIGNAL"]) == ("DEMOTE", "offer of cal"), "nobody is shown an old answer"
+        assert (await all_.ask("bob", NONCE=other["NONCE"], SIGNAL="b").wait())["TYPE"] == "DELIVERED"
+        assert (await cal.wait())["SIGNAL"] == "b"
+
+
+@pytest.mark.parametrize("hubs", [1, 2])
+async def test_four_at_once_are_two_and_two(autojump_clock: trio.testing.MockClock, hubs: int) -> None:
+    async with crowd(hubs=hubs) as all_:
+        asked = {
+            who: all_.ask(who, hub=number % hubs) for number, who in enumerate(("ann", "bob", "cal", "dee"))
+        }
+        await trio.testing.wait_all_tasks_blocked()
+        demoted = {who: each.fields for who, each in asked.items() if each.response is not None}
+        assert [fields["TYPE"] for fields in demoted.values()] == ["DEMOTE", "DEMOTE"]
+        for who, fields in demoted.items():
+            assert (await all_.ask(who, NONCE=fields["NONCE"], SIGNAL=f"answer of {who}").wait())[
+                "TYPE"
+            ] == "DELIVERED"
+        answers = {(await asked[who].wait())["SIGNAL"] for who in asked if who not in demoted}
+        assert answers == {f"answer of {who}" for who in demoted}
+
+
+async def test_two_are_not_brought_together_again_for_an_hour(autojump_clock: trio.testing.MockClock) -> None:
+    async with crowd(UNLIMITED) as all_:
+        meet = all_.meets[0]
+        all_._nursery.start_soon(meet.run)
+        ann = all_.ask("ann")
+        await trio.testing.wait_all_tasks_blocked()
+        nonce = (await all_.ask("bob").wait())["NONCE"]
+        await all_.ask("bob", NONCE=nonce, SIGNAL="b").wait()
+        await ann.wait()
+        assert len(meet._store) == 1
+        await trio.sleep(3599 - 15)
+        ann, bob = all_.ask("ann"), all_.ask("bob")
+        assert [(await each.wait(), each.status)[1] for each in (ann, bob)] == [299, 299]
+        await trio.sleep(UNLIMITED.meet_sweep + 1)
+        assert len(meet._store) == 0, "swept"
+        await all_.holds("ann")
+        assert (await all_.ask("bob").wait())["TYPE"] == "DEMOTE"
+
+
+async def test_at_fifteen_seconds_one_hears_whether_somebody_waits_elsewhere(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with crowd() as all_:
+        ann = all_.ask("ann")
+        await ann.wait()
+        assert (ann.status, ann.at) == (299, 15.0)
+        bob = all_.ask("bob", NAMESPACE="coffee")
+        await trio.sleep(5)
+        cal = all_.ask("cal", NAMESPACE="water")
+        await cal.wait()
+        assert (bob.status, bob.at) == (298, 30.0)
+        assert (cal.status, cal.at) == (299, 35.0), "bob had gone by then"
+
+
+async def test_who_left_is_nobodys_match(autojump_clock: trio.testing.MockClock) -> None:
+    async with crowd() as all_:
+        ann = await all_.holds("ann")
+        ann.scope.cancel()
+        await ann.done.wait()
+        bob = await all_.holds("bob")
+        assert bob.response is None
+        assert len(all_.meets[0]._store) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"TYPE": None}, "TYPE"),
+        ({"TYPE": "HELLO"}, "TYPE"),
+        ({"NAMESPACE": None}, "NAMESPACE"),
+        ({"NAMESPACE": ""}, "NAMESPACE"),
+        ({"NAMESPACE": 7}, "NAMESPACE"),
+        ({"NAMESPACE": "x" * 513}, "NAMESPACE"),
+        ({"SIGNAL": None}, "SIGNAL"),
+        ({"SIGNAL": {"sdp": "v=0"}}, "SIGNAL"),
+        ({"SIGNAL": "x" * 8193}, "SIGNAL"),
+        ({"TYPE": "BOUNCE"}, "NONCE"),
+        ({"NONCE": ["n"]}, "NONCE"),
+        ({"PUBLIC_KEY": "00" * 32}, "SIGNED_NAMESPACE"),
+        ({"PUBLIC_KEY": "00" * 32, "SIGNED_NAMESPACE": "eA=="}, "SIGNED_SIGNAL"),
+        ({"SIGNED_NAMESPACE": "eA==", "SIGNED_SIGNAL": "eA=="}, "PUBLIC_KEY"),
+        ({"SIGNED_NAMESPACE": "eA==", "SIGNED_SIGNAL": "eA==", "PUBLIC_KEY": "00" * 32}, "SIGNED_NAMESPACE"),
+        ({"SIGNED_NAMESPACE": "eA==", "SIGNED_SIGNAL": "eA==", "PUBLIC_KEY": "AB" * 32}, "PUBLIC_KEY"),
+    ],
+)
+async def test_a_missing_parameter_is_named(
+    autojump_clock: trio.testing.MockClock, fields: dict[str, Any], named: str
+) -> None:
+    async with crowd() as all_:
+        asked = all_.ask("ann", **fields)
+        answer = await asked.wait()
+        assert (asked.status, answer["PARAMETER"]) == (499, named)
+        assert named in answer["MESSAGE"]
+
+
+async def test_too_fast_is_said_at_once_and_each_client_has_limits_of_its_own(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with crowd(HubSettings()) as all_:
+        ann = await all_.holds("ann")
+        again = all_.ask("ann")
+        fields = await again.wait()
+        assert (again.status, again.at, fields["RETRY_AFTER"]) == (297, 0.0, 5.0), (
+            "a connection in five seconds"
+        )
+        assert again.response is not None
+        assert again.response.headers["Retry-After"] == "5"
+        bob = await all_.ask("bob").wait()
+        delivered = all_.ask("bob", NONCE=bob["NONCE"], SIGNAL="b")
+        assert (await delivered.wait())["TYPE"] == "DELIVERED", "who is demoted may answer at once"
+        third = all_.ask("bob", TYPE="BOUNCE", NONCE="x", SIGNAL="b")
+        assert ((await third.wait())["RETRY_AFTER"], third.status) == (1.0, 297), "a request a second"
+        await ann.wait()
+        await trio.sleep(5)
+        await all_.holds("ann")
+
+
+async def test_two_behind_one_address_are_told_apart_by_what_their_programs_say(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with crowd(HubSettings()) as all_:
+        await all_.holds("ann", address="192.0.2.1")
+        assert (await all_.ask("bob", address="192.0.2.1").wait())["TYPE"] == "DEMOTE"
+
+
+async def test_a_key_is_one_client_wherever_it_asks_from_and_never_meets_itself(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {who: SigningKey(who.encode().ljust(32, b".")) for who in ("ann", "bob")}
+
+    def signed(who: str, *, at: int = 1_000_000) -> dict[str, Any]:
+        key = keys[who]
+        return {
+            "NAMESPACE": None,
+            "SIGNAL": None,
+            "SIGNED_NAMESPACE": sign_namespace(b"tea", key=key, now=at),
+            "SIGNED_SIGNAL": f"signed offer of {who}",
+            "PUBLIC_KEY": bytes(key.verify_key).hex(),
+        }
+
+    monkeypatch.setattr("time.time", lambda: 1_000_000)
+    async with crowd(replace(UNLIMITED, meet_connect_every=5)) as all_:
+        plain = await all_.holds("cal")
+        ann = await all_.holds("ann", **signed("ann"))
+        elsewhere = all_.ask("ann", address="elsewhere", **signed("ann"))
+        await elsewhere.wait()
+        assert elsewhere.status == 297
+        await trio.sleep(5)
+        await all_.holds("ann", **signed("ann"))
+        bob = await all_.ask("bob", **signed("bob")).wait()
+        assert (bob["SIGNED_SIGNAL"], bob["PUBLIC_KEY"]) == (
+            "signed offer of ann",
+            signed("ann")["PUBLIC_KEY"],
+        )
+        assert "SIGNAL" not in bob
+        assert ann.response is plain.response is None, "signed and unsigned ones never meet"
+        for at in (1_000_000 - 400, 1_000_000 + 400):
+            stale = all_.ask("bob", **signed("bob", at=at))
+            assert (await stale.wait(), stale.status)[1] == 499
+        stolen = all_.ask("bob", **(signed("bob") | {"PUBLIC_KEY": signed("ann")["PUBLIC_KEY"]}))
+        assert (await stolen.wait())["PARAMETER"] == "SIGNED_NAMESPACE"
+
+
+async def test_a_namespace_takes_so_many_and_no_more(autojump_clock: trio.testing.MockClock) -> None:
+    from signaling.hub.store import StoreAway
+
+    async with crowd(replace(UNLIMITED, meet_waiting=2)) as all_:
+        store = all_.meets[0]._store
+        names = ("ann", "bob", "cal")
+        for one in names:
+            for other in names:
+                await store.remember(pair_of(one=one, other=other), seconds=3600)
+        for who in names[:2]:
+            await all_.holds(who)
+        with pytest.RaisesGroup(pytest.RaisesExc(StoreAway, match="Too many")):
+            async with trio.open_nursery() as nursery:
+                crowd_of_cal = Crowd(nursery, stores_in_memory(UNLIMITED), UNLIMITED)
+                crowd_of_cal.meets = all_.meets
+                crowd_of_cal.ask("cal")
+
+
+async def test_a_hub_that_was_killed_holds_nobody_up(autojump_clock: trio.testing.MockClock) -> None:
+    async with crowd(hubs=2) as all_:
+        store = all_.meets[0]._store
+        ann = await all_.holds("ann")
+        nonce = (await all_.ask("bob", hub=1).wait())["NONCE"]
+        killed = dict(store._held)
+        store._held.clear()  # what a kill does to the requests of a hub, leaving the queue as it was
+        bob = await all_.holds("bob", hub=1, NONCE=nonce, SIGNAL="answer to nobody")
+        assert ann.response is None
+        cal = await all_.holds("cal", hub=1)
+        assert (await bob.wait())["SIGNAL"] == "offer of cal"
+        assert cal.response is None
+        store._held.update(killed)
+
+
+def pair_of(**who: str) -> str:
+    """The name of the memory of two who ask from their own address with their own program."""
+    from signaling.hub.http import Request
+    from signaling.hub.meet_request import _look_of
+
+    one, other = (
+        _look_of(Request(method="POST", path="/", headers={"user-agent": each}, client=f"address of {each}"))
+        for each in who.values()
+    )
+    return pair_name((one, other))
