@@ -51,7 +51,7 @@ class Carriage:
         room: bytes | None = None,
     ) -> None:
         writer = writer_key(identity, room) if identity is not None and room is not None else None
-        context = CarrierContext(faults=faults, writer=writer, room=room)
+        context = CarrierContext(faults=faults, writer=writer, room=room, tell=self.on_carrier)
         self.carriers: list[Carrier] = [carrier_from_spec(spec, context) for spec in via]
         self._room = None if room is None else room.hex()
         self._me = None if identity is None else bytes(identity.verify_key)

@@ -26,7 +26,7 @@ from node.open_offers import OpenOffers
 from node.post import OnCarrier, Post
 from node.reception import Reception
 from node.webrtc import CONNECT_DEADLINE, Rtc
-from signaling.carrier import Carrier
+from signaling.carrier import Active, Carrier
 from signaling.description import Identity, Offer, RoomId
 from signaling.errors import SignalError
 from signaling.handshake import Role
@@ -198,6 +198,8 @@ class _Rendezvous:
                 self._nursery = nursery
                 for carrier in self.carriers:
                     nursery.start_soon(self._arrivals.read, carrier)
+                    if isinstance(carrier, Active):
+                        nursery.start_soon(carrier.run)
                 if self.in_band is not None:
                     nursery.start_soon(self._arrivals.read, self.in_band)
                 nursery.start_soon(self._be_present)

@@ -94,9 +94,15 @@ class Post:
         if not self.host.is_due(now=trio.current_time(), clock=clock, is_up=is_up, before=before):
             return
         parcel = presence_parcel(key=self._key, room=self._room, issued=clock, life=life)
-        for carrier in self._places:
-            if not carrier.bare and await self._send(carrier, parcel):
+
+        async def show(carrier: Carrier) -> None:
+            if await self._send(carrier, replace(parcel, expires=clock + life)):
                 self.host.took_over(Presence(self._me, clock, clock + life))
+
+        async with trio.open_nursery() as nursery:  # one that is away must not keep the others waiting
+            for carrier in self._places:
+                if not carrier.bare:
+                    nursery.start_soon(show, carrier)
 
     async def be_absent(self) -> None:
         """Withdraw our entry, if the host is us."""

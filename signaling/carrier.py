@@ -12,6 +12,8 @@ from typing import Final, Protocol, runtime_checkable
 
 from nacl.signing import SigningKey
 
+from signaling.errors import SignalError
+
 MAX_PAYLOAD: Final = 16 * 1024
 
 
@@ -50,12 +52,14 @@ class CarrierContext:
     """What a carrier may be given besides its place; a spec is only checked without it.
 
     `writer` signs what carriers sign themselves; it belongs to this member in this room and says no name.
-    `room` (32 bytes) tells it from others at the same place.
+    `room` (32 bytes) tells it from others at the same place. tell(spec, error): the carrier cannot do its
+    work now, or (None) can; only an Active one finds out by itself.
     """
 
     faults: Counter[str] = field(default_factory=Counter)
     writer: SigningKey | None = None
     room: bytes | None = None
+    tell: Callable[[str, SignalError | None], None] = lambda _spec, _error: None
 
 
 class Carrier(Protocol):
@@ -79,6 +83,14 @@ class Carrier(Protocol):
 
     async def aclose(self) -> None:
         """Withdraw what we left and let go of resources."""
+
+
+@runtime_checkable
+class Active(Protocol):
+    """A carrier that does something by itself."""
+
+    async def run(self) -> None:
+        """Runs as long as the carrier is used, and is cancelled before aclose()."""
 
 
 @dataclass(frozen=True)

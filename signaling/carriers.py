@@ -6,12 +6,14 @@ from typing import Final
 from signaling.carrier import Carrier, CarrierContext
 from signaling.directory import DirectoryCarrier
 from signaling.errors import CarrierError
+from signaling.hub_carrier import HubCarrier
 from signaling.log import LogCarrier
 from signaling.paste import PasteCarrier
 from signaling.qr import qr_carrier
 
 _CARRIERS: Final[dict[str, Callable[[str, CarrierContext], Carrier]]] = {
     "dir": DirectoryCarrier,
+    "hub": HubCarrier,
     "log": LogCarrier,
     "paste": PasteCarrier,
     "qr": qr_carrier,

@@ -9,22 +9,26 @@ cancelled anywhere, leaves nothing of its own: no file, task or descriptor.
 Where a person carries, a task here is that person: whatever one shows, it brings to all the others, twice.
 """
 
+import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import trio
 from nacl.signing import SigningKey
 
-from signaling.carrier import Carrier, CarrierContext, Hands, Parcel, ParcelKind, bare_parcel
+from signaling.carrier import Active, Carrier, CarrierContext, Hands, Parcel, ParcelKind, bare_parcel
 from signaling.carriers import carrier_from_spec
 from signaling.description import Candidate, Identity, Offer, RoomId, encode, make_answer, make_offer
 from signaling.envelope import Envelope, seal_envelope
 from signaling.errors import OwnToken, SignalError
+from signaling.hub_box import HubBox
+from tests.signaling.hub_servers import Relay, needs_signalhub, post
 
 PATIENCE = 20.0
 SECRET = b"s" * 512
@@ -40,6 +44,8 @@ class Case:
     spec: Callable[[Path], str]
     has_place: bool = True
     """Whether it lives in that path, so that the path can be spoilt."""
+    hub: str = ""
+    """The kind of hub that carries for it."""
 
 
 CASES = {
@@ -48,7 +54,13 @@ CASES = {
     "paste": Case(lambda _: "paste", has_place=False),
     "qr": Case(lambda _: "qr", has_place=False),
     "qr-folder": Case(lambda path: f"qr:{path}"),
+    "hub-signalhub": Case(lambda _: "hub:http://127.0.0.1:9", has_place=False, hub="signalhub"),
 }
+
+
+def marks_of(case: Case) -> list[pytest.MarkDecorator]:
+    """What a test with this carrier needs."""
+    return [needs_signalhub] if case.hub == "signalhub" else []
 
 
 def person(number: int) -> SigningKey:
@@ -62,16 +74,21 @@ class Place:
 
     case: Case
     path: Path
+    nursery: trio.Nursery
     open: list[Carrier] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     _changed: trio.Event = field(default_factory=trio.Event)
+    _runs: dict[int, trio.CancelScope] = field(default_factory=dict)
 
     def carrier(self) -> Carrier:
         """One more member's."""
-        context = CarrierContext(faults=self.faults, writer=SigningKey.generate(), room=ROOM)
-        made = carrier_from_spec(self.case.spec(self.path), context)
+        context = CarrierContext(faults=self.faults, writer=SigningKey.generate(), room=self.room)
+        made = carrier_from_spec(self.spec(), context)
         if isinstance(made, Hands):
             made.on_shown(self._tell)
+        if isinstance(made, Active):
+            self._runs[id(made)] = scope = trio.CancelScope()
+            self.nursery.start_soon(self._run, made, scope)
         self.open.append(made)
         self._tell()
         return made
@@ -79,7 +96,26 @@ class Place:
     async def aclose(self, carrier: Carrier) -> None:
         """Close one, who is not brought anything any more."""
         self.open.remove(carrier)
+        if id(carrier) in self._runs:
+            self._runs.pop(id(carrier)).cancel()
         await carrier.aclose()
+
+    async def _run(self, carrier: Active, scope: trio.CancelScope) -> None:
+        with scope:
+            await carrier.run()
+
+    def spec(self) -> str:
+        """Where it is now."""
+        return self.case.spec(self.path)
+
+    @property
+    def room(self) -> bytes:
+        """One a test, so that two of them may share a hub."""
+        return hashlib.sha256(os.fsencode(self.path)).digest()
+
+    async def quiet(self) -> None:
+        """Until nothing goes on there on behalf of those who closed."""
+        await trio.lowlevel.checkpoint()
 
     def _tell(self) -> None:
         self._changed.set()
@@ -134,9 +170,10 @@ class Place:
             return [shown.token for each in self.open if isinstance(each, Hands) for shown in each.shown()]
         return sorted(each.name for each in self.path.iterdir()) if self.path.exists() else []
 
-    @contextmanager
-    def unavailable(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def unavailable(self) -> AsyncIterator[None]:
         """A file stands where the folder was."""
+        await trio.lowlevel.checkpoint()
         aside = self.path.with_name("aside")
         if self.path.exists():
             self.path.rename(aside)
@@ -145,6 +182,52 @@ class Place:
         self.path.unlink()
         if aside.exists():
             shutil.move(aside, self.path)
+
+
+@dataclass(kw_only=True)
+class HubPlace(Place):
+    """A channel at a hub, which is reached through a relay."""
+
+    relay: Relay
+
+    def spec(self) -> str:
+        return f"hub:http://127.0.0.1:{self.relay.port}"
+
+    def spoil(self) -> None:
+        channel = HubBox(self.room).channel
+        strangers = HubBox(b"another room").call(bytes(16))
+        for junk in (b"", b"{}", b'"AAAA"', strangers, b"\0\r\n\r\ndata: x\n\n", os.urandom(60_000)):
+            post(self.relay.behind, channel, junk)
+
+    async def quiet(self) -> None:
+        with trio.fail_after(PATIENCE):
+            while self.relay.connections:
+                await trio.sleep(0.01)
+
+    @asynccontextmanager
+    async def unavailable(self) -> AsyncIterator[None]:
+        """Its address refuses."""
+        self.relay.cut()
+        yield
+        await self.relay.open()
+
+
+Hub = Callable[[str], int]
+"""Starts the hub of a kind when it is first asked for; its port."""
+
+
+@asynccontextmanager
+async def opened_place(case: Case, path: Path, *, hub: Hub) -> AsyncIterator[Place]:
+    """A place, and all that belongs to it."""
+    async with trio.open_nursery() as nursery:
+        place = Place(case, path, nursery)
+        if case.hub:
+            relay = Relay(hub(case.hub))
+            await nursery.start(relay.run)
+            place = HubPlace(case, path, nursery, relay=relay)
+        nursery.start_soon(place.carry)
+        yield place
+        nursery.cancel_scope.cancel()
 
 
 class Desk:

@@ -1,7 +1,8 @@
 """Each promise of tests/signaling/conformance.py, kept by each carrier there is."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,19 @@ import trio
 from signaling.carrier import PRESENCE_KEY, Carrier, Parcel, ParcelKind
 from signaling.carriers import carrier_from_spec
 from signaling.errors import CarrierError
-from tests.signaling.conformance import CASES, PATIENCE, SECRET, Desk, Place, Reader, descriptors
+from tests.signaling.conformance import (
+    CASES,
+    PATIENCE,
+    SECRET,
+    Desk,
+    Hub,
+    Place,
+    Reader,
+    descriptors,
+    marks_of,
+    opened_place,
+)
+from tests.signaling.hub_servers import hub_process
 
 OFFER, ANSWER = ParcelKind.OFFER, ParcelKind.ANSWER
 
@@ -35,17 +48,28 @@ class Meeting:
         return Reader(carrier, sent=self.sent)
 
 
-PLACES = [name for name, case in CASES.items() if case.has_place]
+PLACES = [name for name, case in CASES.items() if case.has_place or case.hub]
 SEALED = [name for name, case in CASES.items() if not carrier_from_spec(case.spec(Path("place"))).bare]
 
 
-@pytest.fixture(params=list(CASES))
-async def meeting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Meeting]:
-    place = Place(CASES[request.param], tmp_path / "place")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(place.carry)
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    """Hubs that serve all tests here, each in a room of its own."""
+    ports: dict[str, int] = {}
+    with ExitStack() as stack:
+
+        def started(kind: str) -> int:
+            if kind not in ports:
+                ports[kind] = stack.enter_context(hub_process(kind))[1]
+            return ports[kind]
+
+        yield started
+
+
+@pytest.fixture(params=[pytest.param(name, marks=marks_of(case)) for name, case in CASES.items()])
+async def meeting(request: pytest.FixtureRequest, tmp_path: Path, hub: Hub) -> AsyncIterator[Meeting]:
+    async with opened_place(CASES[request.param], tmp_path / "place", hub=hub) as place:
         yield Meeting(place)
-        nursery.cancel_scope.cancel()
 
 
 async def test_an_offer_and_its_answer_arrive_once(meeting: Meeting) -> None:
@@ -172,6 +196,9 @@ async def test_closing_twice_is_closing_once_and_leaves_nothing(meeting: Meeting
 
 async def test_being_cancelled_at_any_step_leaves_nothing_once_closed(meeting: Meeting) -> None:
     """Every send, withdrawal and read is cancelled at its first, second, ... step."""
+    for carrier in (meeting.ann, meeting.bob):
+        await meeting.place.aclose(carrier)
+    await meeting.place.quiet()
     before = descriptors()
     for steps in range(6):
         carrier, offer = meeting.place.carrier(), meeting.desk.offer(version=steps)
@@ -217,7 +244,7 @@ async def test_ones_own_parcels_do_not_hide_the_others(meeting: Meeting) -> None
 async def test_a_place_that_is_away_is_said_and_used_when_it_is_back(meeting: Meeting) -> None:
     offer = meeting.desk.offer()
     reader = meeting.reader(meeting.bob)
-    with meeting.place.unavailable():
+    async with meeting.place.unavailable():
         with pytest.raises(CarrierError):
             await meeting.send(meeting.ann, offer)
         with trio.move_on_after(0.3):
@@ -230,7 +257,7 @@ async def test_a_place_that_is_away_is_said_and_used_when_it_is_back(meeting: Me
 @pytest.mark.parametrize("meeting", PLACES, indirect=True)
 async def test_closing_while_the_place_is_away_raises_nothing(meeting: Meeting) -> None:
     await meeting.send(meeting.ann, meeting.desk.offer())
-    with meeting.place.unavailable():
+    async with meeting.place.unavailable():
         await meeting.ann.aclose()
 
 
