@@ -90,7 +90,7 @@ class HubClient:
         import httpx
 
         headers = {"Content-Type": "application/json"}
-        with _in_words(), trio.move_on_after(_POST):
+        with in_words(), trio.move_on_after(_POST):
             try:
                 await self._post(body, headers)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
@@ -101,7 +101,7 @@ class HubClient:
     async def _post(self, body: bytes, headers: dict[str, str]) -> None:
         request = self._opened().build_request("POST", self._where, content=body, headers=headers)
         response = await self._opened().send(request, stream=True)
-        async with _chunks_of(response) as chunks:
+        async with chunks_of(response) as chunks:
             left = _MAX_REPLY  # read, so that the connection can be used again
             async for chunk in chunks:
                 left -= len(chunk)
@@ -119,14 +119,14 @@ class HubClient:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         if last_id:
             headers["Last-Event-ID"] = last_id
-        with _in_words():
+        with in_words():
             request = self._opened().build_request("GET", self._where, headers=headers)
             response = None
             with trio.move_on_after(2 * _CONNECT):
                 response = await self._opened().send(request, stream=True)
             if response is None:
                 raise HubAway("The hub does not answer.")
-            async with _chunks_of(response) as chunks:
+            async with chunks_of(response) as chunks:
                 _check_status(response)
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 encoding = response.headers.get("content-encoding", "identity").strip().lower()
@@ -142,26 +142,31 @@ class HubClient:
             await client.aclose()
 
     def _opened(self) -> "httpx.AsyncClient":
-        import httpx
-
         if self._closed:
             raise HubAway("This hub is not used any more.", "Open the room again.")
         if self._client is None:
-            # The system's certificates, not those that httpx brings; without TLS none are loaded.
-            verify = ssl.create_default_context() if self._url.startswith("https:") else False
-            self._client = httpx.AsyncClient(
-                verify=verify,
-                trust_env=False,
-                follow_redirects=False,
-                headers=_HEADERS,
-                timeout=httpx.Timeout(SILENCE, connect=_CONNECT, pool=_POST),
-                limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
-            )
+            self._client = new_client(self._url)
         return self._client
 
 
+def new_client(url: str) -> "httpx.AsyncClient":
+    """For the hub at `url`, as hub_url returned it; to be closed."""
+    import httpx
+
+    # The system's certificates, not those that httpx brings; without TLS none are loaded.
+    verify = ssl.create_default_context() if url.startswith("https:") else False
+    return httpx.AsyncClient(
+        verify=verify,
+        trust_env=False,
+        follow_redirects=False,
+        headers=_HEADERS,
+        timeout=httpx.Timeout(SILENCE, connect=_CONNECT, pool=_POST),
+        limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
+    )
+
+
 @asynccontextmanager
-async def _chunks_of(response: "httpx.Response") -> AsyncIterator[AsyncIterator[bytes]]:
+async def chunks_of(response: "httpx.Response") -> AsyncIterator[AsyncIterator[bytes]]:
     """Its body as it comes; closed at the end, whatever of it was read."""
     import httpx
 
@@ -201,7 +206,7 @@ def _no_hub(more: str = "") -> HubAway:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def in_words() -> Iterator[None]:
     """Whatever goes wrong with a connection becomes HubAway."""
     import httpx
 
