@@ -11,10 +11,11 @@ from typing import Any, Final, Literal, NoReturn
 import click
 
 from console.entry import open_closed_streams, unwritable, wrong_usage
-from console.options import common_options, offer_life_option, settings_from
+from console.options import common_options, ice_options, offer_life_option, settings_from
 from console.settings import Settings
 from node.errors import Exit, UsageError
 
+from node.ice_servers import IceOptions
 Task = Callable[[], Any]
 Side = Literal["offer", "answer"]
 
@@ -116,6 +117,7 @@ def demo(settings: Settings, members: int, messages: int, keep: Path | None) -> 
 )
 @password_option
 @offer_life_option
+@ice_options
 @qr_out_option
 @headless_option
 def new(settings: Settings, **options: Any) -> Task:
@@ -141,6 +143,7 @@ def new(settings: Settings, **options: Any) -> Task:
 )
 @password_option
 @offer_life_option
+@ice_options
 @qr_out_option
 @headless_option
 def join(settings: Settings, **options: Any) -> Task:
@@ -160,6 +163,7 @@ def join(settings: Settings, **options: Any) -> Task:
 @verb
 @via_option
 @offer_life_option
+@ice_options
 @repair_option
 @qr_out_option
 def chat(settings: Settings, **options: Any) -> Task:
@@ -176,6 +180,7 @@ def chat(settings: Settings, **options: Any) -> Task:
 @verb
 @via_option
 @offer_life_option
+@ice_options
 @repair_option
 @qr_out_option
 def up(settings: Settings, **options: Any) -> Task:
@@ -355,7 +360,8 @@ def verify(settings: Settings, store: bool, path: Path | None) -> Task:
     "--in", "into", type=file_path, metavar="FILE", help="The other side's description; it is waited for."
 )
 @click.option("--out", type=file_path, metavar="FILE", help="Write ours to FILE, whole, by rename.")
-def pipe(settings: Settings, side: Side | None, into: Path | None, out: Path | None) -> Task:
+@ice_options
+def pipe(settings: Settings, side: Side | None, into: Path | None, out: Path | None, ice: IceOptions) -> Task:
     """Standard input and output over WebRTC.
 
     The other end is another `pigeon pipe`, a browser, or any other program with one data channel. What is to
@@ -371,12 +377,13 @@ def pipe(settings: Settings, side: Side | None, into: Path | None, out: Path | N
         )
     from console.pipe import join_streams
 
-    return partial(join_streams, settings, side=side, into=into, out=out)
+    return partial(join_streams, settings, side=side, into=into, out=out, ice=ice)
 
 
 @verb
 @via_option
 def doctor(settings: Settings, **options: Any) -> Task:
+@ice_options
     """What works here, and what to do where not.
 
     Looks at addresses, sockets, carriers, keys, the disk, the clock and a running node, and says what is

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -10,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from console.settings import Settings
+from node.ice_servers import IceOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,6 +63,50 @@ offer_life_option: Final = click.option(
     help="How long an offer or an answer waits to be carried: seconds, or 10m (the default), 2h, up to 24h. "
     "The room remembers it; both sides have to keep running so long.",
 )
+
+_ICE: Final = (
+    click.option(
+        "--stun",
+        multiple=True,
+        metavar="HOST[:PORT]",
+        envvar="PIGEON_STUN",
+        help="Ask this STUN server how others see this machine. Repeatable, up to 4; none forgets them.",
+    ),
+    click.option(
+        "--turn-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        envvar="PIGEON_TURN_FILE",
+        help='Relay through the TURN server in FILE: {"urls": "turn:HOST:PORT", "username": "...", '
+        '"credential": "..."}, mode 0600; none forgets it.',
+    ),
+    click.option(
+        "--relay-only/--no-relay-only",
+        default=None,
+        envvar="PIGEON_RELAY_ONLY",
+        help="Show nobody an address but the TURN server's, and connect through it only, or not at all.",
+    ),
+)
+
+
+def ice_options(command: F) -> F:
+    """The servers to ask for addresses, which come to the command as one `ice`."""
+
+    @wraps(command)
+    def run(
+        *arguments: Any,
+        stun: tuple[str, ...],
+        turn_file: Path | None,
+        relay_only: bool | None,
+        **options: Any,
+    ) -> Any:
+        ice = IceOptions(stun=stun, turn_file=turn_file, relay_only=relay_only)
+        return command(*arguments, ice=ice, **options)
+
+    for option in reversed(_ICE):
+        option(run)
+    return run  # type: ignore[return-value]
+
 
 _OPTIONS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
     "home": (

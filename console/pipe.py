@@ -16,6 +16,7 @@ from console.out import Out
 from console.settings import Settings
 from console.shell import silence_stdout, what_to_say
 from node.errors import Exit, NodeError, UsageError
+from node.ice_servers import IceOptions, IceServers
 from node.pipe import Exchange, Heard, Side, Streams, pipe, understood, whole
 from node.pipe_files import heard_in, version_at, write_description
 
@@ -26,7 +27,9 @@ _END_OF_INPUT: Final = b"\x04"
 _OTHER: Final = {"offer": "answer", "answer": "offer"}
 
 
-async def join_streams(settings: Settings, *, side: Side, into: Path | None, out: Path | None) -> int:
+async def join_streams(
+    settings: Settings, *, side: Side, into: Path | None, out: Path | None, ice: IceOptions
+) -> int:
     """`pipe --offer` or `--answer`. `into`: where the other side's description comes from, `out`: ours to."""
     said = Out(settings)
 
@@ -36,7 +39,12 @@ async def join_streams(settings: Settings, *, side: Side, into: Path | None, out
     exchange = _Carried(settings, side=side, into=into, out=out)
     try:
         await pipe(
-            side, exchange=exchange, streams=_Standard(said), on_open=on_open, timeout=settings.timeout
+            side,
+            exchange=exchange,
+            streams=_Standard(said),
+            on_open=on_open,
+            timeout=settings.timeout,
+            ice=ice.over(IceServers()),
         )
     except (NodeError, OSError) as error:
         if isinstance(error, BrokenPipeError):

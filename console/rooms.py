@@ -19,18 +19,20 @@ from console.secret import Door, password_in
 from console.settings import Settings
 from console.welcome import (
     AUTO_WARNING,
+    NOTHING_SHOWN,
     PASSWORD_ASKED,
-    SIGNED_FOR_GOOD,
     how_to_continue,
     how_to_join,
     numbers,
+    signed_for_good,
     waiting_for_admission,
 )
 from node.api import NodeApi
 from node.config import Home, RoomConfig
 from node.control import connect_control
 from node.errors import Exit, TimedOut, Unreachable, UsageError
-from node.lobby import await_offer, look_into, shows_offers
+from node.ice_servers import IceOptions, IceServers
+from node.lobby import await_offer, look_into, shows_nothing, shows_offers
 from node.node import Way, create_room, open_node, read_invitation
 from node.tokens import drawn_as_pictures
 
@@ -48,6 +50,7 @@ async def new(
     continues: str | None,
     password_file: Path | None,
     qr_out: Path | None,
+    ice: IceOptions,
     offer_life: int | None,
     headless: bool,
 ) -> int:
@@ -63,8 +66,9 @@ async def new(
         max_peers=max_peers,
         continues=old,
         password=await password_in(password_file),
+        ice=ice.over(IceServers()),
     )
-    await screen.notice(f"{SIGNED_FOR_GOOD}\n{numbers(1)}")
+    await screen.notice(f"{signed_for_good(relay_only=room.relay_only)}\n{numbers(1)}")
     if old is not None:
         await screen.notice(how_to_continue(old.name))
     if rule == "auto":
@@ -94,6 +98,7 @@ async def join(
     scan: Path | None,
     password_file: Path | None,
     qr_out: Path | None,
+    ice: IceOptions,
     offer_life: int | None,
     headless: bool,
 ) -> int:
@@ -102,9 +107,11 @@ async def join(
     screen = make_screen(settings, qr_out=qr_out, draw=scan is not None or drawn_as_pictures(via))
     way = await _way_in(settings, screen, token, scan, via=via, lines=lines)
     name = login_name() if nick is None else nick
-    await screen.notice(f"{SIGNED_FOR_GOOD}\n{waiting_for_admission(name)}")
+    known = home.find(way.room.hex())
+    relay_only = ice.relay_only if ice.relay_only is not None else known is not None and known.relay_only
+    await screen.notice(f"{signed_for_good(relay_only=relay_only)}\n{waiting_for_admission(name)}")
     door = Door(settings, lines, given=await password_in(password_file))
-    coming = partial(open_node, home, way, nick=name, via=via, offer_life=offer_life)
+    coming = partial(open_node, home, way, nick=name, via=via, offer_life=offer_life, ice=ice)
     async with coming(password=door.password) as node:
         chat = Chat(node, screen, watching=not headless)
         async with node.events(since=0, watching=not headless) as events, trio.open_nursery() as nursery:
@@ -151,6 +158,8 @@ async def _way_in(
         await screen.notice(
             f"The room {name} is here, but nobody gets in without an invitation: ask a member for one."
         )
+    if token is None and scan is None and shows_nothing(via):
+        await screen.notice(NOTHING_SHOWN)
     if token is None and scan is None and shows_offers(via):
         await screen.notice("Looking for an invitation among the pictures; Ctrl-C ends.")
         with trio.move_on_after(math.inf if settings.timeout is None else settings.timeout):
@@ -163,7 +172,13 @@ async def _way_in(
 
 
 async def chat(
-    settings: Settings, *, via: tuple[str, ...], repair: bool, qr_out: Path | None, offer_life: int | None
+    settings: Settings,
+    *,
+    via: tuple[str, ...],
+    ice: IceOptions,
+    repair: bool,
+    qr_out: Path | None,
+    offer_life: int | None,
 ) -> int:
     """Reopen a room, or attach to the process that has it open."""
     home, screen = Home.at(settings.home), make_screen(settings, qr_out=qr_out)
@@ -172,27 +187,33 @@ async def chat(
         await mend(home, room, screen)
     running = await connect_control(home, room)
     if running is None:
-        async with open_node(home, room, via=via, offer_life=offer_life) as node:
+        async with open_node(home, room, via=via, offer_life=offer_life, ice=ice) as node:
             await _reopen(settings, node, screen)
         return Exit.DONE
-    if via or offer_life is not None:
+    if via or offer_life is not None or (ice and ice.over(room.ice) != room.ice):
         raise UsageError(
             "The room is open already, so how it connects cannot be changed now.",
-            "End that process first, or leave out --via and --offer-life.",
+            "End that process first, or leave out --via, --offer-life, --stun, --turn-file and --relay-only.",
         )
     await _reopen(settings, running, screen)
     return Exit.DONE
 
 
 async def up(
-    settings: Settings, *, via: tuple[str, ...], repair: bool, qr_out: Path | None, offer_life: int | None
+    settings: Settings,
+    *,
+    via: tuple[str, ...],
+    ice: IceOptions,
+    repair: bool,
+    qr_out: Path | None,
+    offer_life: int | None,
 ) -> int:
     """Run the node and show what happens, until a signal."""
     home, screen = Home.at(settings.home), make_screen(settings, qr_out=qr_out)
     room = home.room(settings.room)
     if repair:
         await mend(home, room, screen)
-    async with open_node(home, room, via=via, offer_life=offer_life) as node:
+    async with open_node(home, room, via=via, offer_life=offer_life, ice=ice) as node:
         await converse(node, screen, None, timeout=None)
     return Exit.DONE
 

@@ -3,9 +3,15 @@
 from console.sanitize import one_line
 from node.events import RoomEvent
 
-SIGNED_FOR_GOOD = """\
-Everything said here is signed and kept by every member: nobody can deny or unsay it later.
+_SIGNED_FOR_GOOD = """\
+Everything said here is signed and kept by every member: nobody can deny or unsay it later."""
+
+_SEEN = """\
 Members see each other's IP address: this is no VPN, and hides from nobody that you talk to each other."""
+
+_RELAYED = """\
+The other members see the TURN server's IP address and not yours (--relay-only). Whoever runs that server
+sees yours and theirs, and that you talk to each other, but not what you say."""
 
 AUTO_WARNING = """\
 ! --admit auto: whoever shows an unused invitation of a member gets in without anybody being asked.
@@ -15,6 +21,9 @@ AUTO_WARNING = """\
 PASSWORD_ASKED = """\
 Every newcomer will be asked for the password; tell it to them by another way than the invitation.
 In a folder it is enough by itself: who knows it needs no invitation. It cannot be changed later."""
+
+NOTHING_SHOWN = """\
+A hub shows nobody which rooms meet there: joining through one needs an invitation from a member."""
 
 REST_OF_TOKEN = "This token is not whole yet: paste the rest of it, or an empty line to give it up."
 
@@ -26,6 +35,11 @@ _TAKEN = {
 NO_CARRIER = """\
 ! No --via was given, so nobody can reach this room yet.
   Reopen it with one: pigeon chat --via dir:FOLDER"""
+
+
+def signed_for_good(*, relay_only: bool) -> str:
+    """What is known of whoever takes part, and stays known."""
+    return f"{_SIGNED_FOR_GOOD}\n{_RELAYED if relay_only else _SEEN}"
 
 
 def numbers(n: int) -> str:
@@ -59,7 +73,6 @@ def continues_text(room: RoomEvent) -> str:
     name = f"room {one_line(room.parent_name)}" if room.parent_name else "a room that is not in this home"
     return f"It continues {name} ({room.parent[:16]}…)"
 
-
 def how_to_join(via: tuple[str, ...]) -> str:
     """What the other side has to do with an invitation."""
     if not via:
@@ -67,7 +80,8 @@ def how_to_join(via: tuple[str, ...]) -> str:
     if all(spec.partition(":")[0] in ("paste", "qr") for spec in via):
         return ""  # it stands beside the offer
     return (
-        "Give it to one person by a way that nobody else reads. Where the same folder can be reached, type:\n"
+        "Give it to one person by a way that nobody else reads. Where the same folder or hub can be reached, "
+        "type:\n"
         "  pigeon join TOKEN --as NICK"
     )
 

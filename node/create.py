@@ -22,9 +22,11 @@ from node.config import (
 )
 from node.disk import create_store
 from node.errors import UsageError
+from node.ice_servers import IceServers
 from node.keys import create_key, load_or_create_key, write_seed
 from node.password import PASSWORD_FILE
 from node.succession import cite
+from node.webrtc import open_rtc
 from signaling.carriers import carrier_from_spec
 from signaling.description import Offer, decode_offer
 from signaling.errors import SignalError
@@ -43,17 +45,25 @@ async def create_room(
     max_peers: int = DEFAULT_MAX_PEERS,
     continues: RoomConfig | None = None,
     password: str | None = None,
+    ice: IceServers | None = None,
 ) -> RoomConfig:
     """Found a room: its keys, store and settings are on disk when this returns. UsageError, NodeError.
 
     `continues`: a room of this home whose last certified block the new one cites; it stays as it is.
     `password`: what every newcomer will be asked for, 1 to 256 characters.
+    `ice`: the servers that the room remembers; ConnectFailed when it is to be met through a relay only, and
+    that gives no address.
     """
+    ice = ice or IceServers()
     check_name(name, what="The room's name", limit=MAX_NAME)
     check_name(nick, what="A nick", limit=MAX_NICK)
     carriers = checked_carriers(via)
     if any(room.name == name for room in home.rooms()):
         raise UsageError(f"There is a room called {name!r} here already.", "Give the new one another name.")
+
+    if ice.relay_only:
+        async with open_rtc(ice=ice) as rtc:
+            await rtc.prove()
 
     def found() -> RoomConfig:
         parent = None if continues is None else cite(home, continues)
@@ -85,6 +95,7 @@ async def create_room(
             rule=rule,
             max_peers=max_peers,
             created=time.time_ns() // 1_000_000,
+            **ice.to_settings(),
         )
         home.save(room)
         return room

@@ -27,11 +27,13 @@ from node.events import (
     AdmittedEvent,
     AnyEvent,
     InviteEvent,
+    NoticeEvent,
     RemovalEvent,
     RoomEvent,
     StatusEvent,
 )
 from node.failure import one_error
+from node.ice_servers import IceOptions, IceServers
 from node.introduce import InBand
 from node.joining import Newcomer, Way
 from node.lock import room_lock
@@ -42,7 +44,7 @@ from node.reception import AskPassword, nobody_to_ask
 from node.seat import Seat
 from node.succession import predecessor
 from node.threshold import Threshold
-from node.webrtc import open_rtc
+from node.webrtc import Rtc, open_rtc
 from signaling.description import Identity, Offer, RoomId
 from signaling.invitation import Invitation
 
@@ -68,6 +70,7 @@ async def open_node(
     via: Sequence[str] = (),
     password: AskPassword = nobody_to_ask,
     offer_life: int | None = None,
+    ice: IceOptions | None = None,
     loopback_only: bool = False,
 ) -> AsyncIterator["Node"]:
     """Run a node while the block lasts: of a room that is here, or as a newcomer with an invitation,
@@ -77,7 +80,7 @@ async def open_node(
     over the same links. An invitation to a room that is here already opens that room. `nick` is for
     newcomers; `via` (carrier specs) replaces what the room remembers, or the invitation's hints; `password`
     is called when a newcomer is asked for the room's; `offer_life`: seconds, in place of what the room
-    remembers.
+    remembers; `ice`: servers to ask for addresses, over those that it remembers.
 
     Raises RoomLocked when another process has the room open, Mismatch for another's store, NodeError for what
     else stands in the way. When the node fails later, the block is cancelled and the error raised from here.
@@ -89,6 +92,7 @@ async def open_node(
         via=via,
         password=password,
         offer_life=offer_life,
+        ice=ice,
         loopback_only=loopback_only,
     )
     with one_error():
@@ -112,6 +116,7 @@ class Node:
         via: Sequence[str],
         password: AskPassword = nobody_to_ask,
         offer_life: int | None = None,
+        ice: IceOptions | None = None,
         loopback_only: bool,
     ) -> None:
         self.faults: Counter[str] = Counter()
@@ -142,6 +147,11 @@ class Node:
         if self._config is not None:
             offer_life = self._config.offer_life
         self._offer_life = DEFAULT_OFFER_LIFE if offer_life is None else offer_life
+        remembered = IceServers() if self._config is None else self._config.ice
+        self._ice = (ice or IceOptions()).over(remembered)
+        if self._config is not None and self._ice != remembered:
+            self._config = msgspec.structs.replace(self._config, **self._ice.to_settings())
+        self._rtc: Rtc | None = None
         self._bus = Bus()
         self._inbox = trio.open_memory_channel[Input](_INBOX)
         self._mesh = Mesh(
@@ -189,6 +199,7 @@ class Node:
         seat = self._seated()
         anchor, status = await seat.anchor(), seat.status()
         notes = [*status.notes, *(self._carriage.troubles if self._carriage is not None else ())]
+        notes += self._rtc.troubles if self._rtc is not None else ()
         return msgspec.structs.replace(status, notes=notes, anchor=anchor)
 
     async def who(self) -> list[MemberView]:
@@ -237,6 +248,9 @@ class Node:
     def _seat_for_good(self) -> Seat:
         assert self._seat is not None, "only members get here"
         return self._seat
+
+    def _troubles(self) -> list[AnyEvent]:
+        return self._carriage.events() if self._carriage is not None else []
 
     def _seated(self) -> Seat:
         if self._seat is None:
@@ -294,13 +308,16 @@ class Node:
                 )
                 self._mesh.carry_beside(in_band)
                 self._threshold.pairing.start(carriage.carriers, me=Identity(bytes(identity.verify_key)))
-                rtc = await stack.enter_async_context(
-                    open_rtc(loopback_only=self._loopback_only, faults=self.faults)
+                rtc = self._rtc = await stack.enter_async_context(
+                    open_rtc(
+                        loopback_only=self._loopback_only, ice=self._ice, tell=self._tell, faults=self.faults
+                    )
                 )
                 links: tuple[trio.MemorySendChannel[Line], trio.MemoryReceiveChannel[Line]]
                 links = trio.open_memory_channel(0)
                 if self._seat is None:
                     assert self._way is not None
+                await rtc.prove()
                     self._nick = self._nick or (self._config.nick if self._config is not None else "")
                     self._newcomer = Newcomer(
                         way=self._way,
@@ -343,6 +360,9 @@ class Node:
         with trio.move_on_after(_FAREWELL):
             if self._out.is_set() and self._seat is not None:
                 await self._seat.wait_told()
+    def _tell(self, message: str) -> None:
+        self._bus.publish(NoticeEvent(message=message))
+
         self._bus.end()
         with trio.move_on_after(_FAREWELL):
             if self._out.is_set():
@@ -371,7 +391,7 @@ class Node:
             admitted = await self._newcomer.run()
             me = MemberId(bytes(identity.verify_key))
             self._config = settings_from(
-                admitted.genesis, nick=self._nick, via=self._via, offer_life=self._offer_life
+                admitted.genesis, nick=self._nick, via=self._via, offer_life=self._offer_life, ice=self._ice
             )
             store = await trio.to_thread.run_sync(partial(begin_store, self._home, admitted, me=me))
             await self._sit_down(store, identity, vote, restarted=used_before)
@@ -408,7 +428,11 @@ class Node:
         self._threshold.remember(await trio.to_thread.run_sync(kept))
         if found.store is not None and self._config is None:
             self._config = settings_from(
-                found.store.genesis, nick=self._nick, via=self._via, offer_life=self._offer_life
+                found.store.genesis,
+                nick=self._nick,
+                via=self._via,
+                offer_life=self._offer_life,
+                ice=self._ice,
             )
         return found
 

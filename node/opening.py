@@ -12,6 +12,7 @@ from chain.ids import MemberId
 from node.config import Home, RoomConfig
 from node.disk import create_store, identity_of, in_words, open_store, vote_key_of
 from node.errors import NotAMember
+from node.ice_servers import IceServers
 from node.keys import create_key, load_or_create_key, set_aside
 
 if TYPE_CHECKING:
@@ -118,7 +119,9 @@ def begin_store(home: Home, admitted: "Admitted", *, me: MemberId) -> "Store":
     return store
 
 
-def settings_from(genesis: "Genesis", *, nick: str, via: tuple[str, ...], offer_life: int) -> RoomConfig:
+def settings_from(
+    genesis: "Genesis", *, nick: str, via: tuple[str, ...], offer_life: int, ice: IceServers
+) -> RoomConfig:
     """What a newcomer's home remembers of the room."""
     return RoomConfig(
         name=genesis.name,
@@ -128,4 +131,5 @@ def settings_from(genesis: "Genesis", *, nick: str, via: tuple[str, ...], offer_
         rule=genesis.rule.value,
         created=time.time_ns() // 1_000_000,
         offer_life=offer_life,
+        **ice.to_settings(),
     )

@@ -15,6 +15,7 @@ import trio
 
 from node.errors import Exit, NodeError, TimedOut, Unreachable, UsageError
 from node.failure import one_error
+from node.ice_servers import IceServers
 from node.link import ChannelClosed
 from node.webrtc import CONNECT_DEADLINE, Rtc, open_rtc
 from node.webrtc_inband import InBandConnection
@@ -80,16 +81,18 @@ async def pipe(
     streams: Streams,
     on_open: Callable[[], Awaitable[None]],
     timeout: float | None = None,
+    ice: IceServers | None = None,
 ) -> None:
     """Connect and join until both directions are at their end.
 
-    timeout: seconds until the channel is open. TimedOut; Unreachable when the other side was gone before it
-    had everything, or before it said that it was done; UsageError for a description that is none.
+    timeout: seconds until the channel is open. ice: servers to ask for addresses. TimedOut; Unreachable when
+    the other side was gone before it had everything, or before it said that it was done; UsageError for a
+    description that is none.
     """
     role = Role.OFFERER if side == "offer" else Role.ANSWERER
     limit = LIFE if timeout is None else timeout
     with one_error():
-        async with open_rtc() as rtc, AsyncExitStack() as stack:
+        async with open_rtc(ice=ice) as rtc, AsyncExitStack() as stack:
             with trio.move_on_after(limit) as waiting:
                 connection = None
                 while connection is None:

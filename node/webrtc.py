@@ -97,6 +97,17 @@ class Rtc:
         """What servers said when they were asked last."""
         self.faults = faults
 
+    @property
+    def troubles(self) -> list[str]:
+        """A sentence for each server that did not answer when it was asked last."""
+        return list(self._troubles.values())
+
+    async def prove(self) -> None:
+        """With relay_only: that the TURN server gives an address; ConnectFailed."""
+        if self._ice.relay_only:
+            async with self.connection(Role.OFFERER):
+                pass
+
     def has_moved(self, shown: Sequence[Candidate]) -> bool:
         """Whether this machine has other addresses now than these. Without any it may get them back."""
         addresses = {each.address for each in shown if each.type == "host"}
