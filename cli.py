@@ -383,7 +383,6 @@ def pipe(settings: Settings, side: Side | None, into: Path | None, out: Path | N
 @verb
 @via_option
 def doctor(settings: Settings, **options: Any) -> Task:
-@ice_options
     """What works here, and what to do where not.
 
     Looks at addresses, sockets, carriers, keys, the disk, the clock and a running node, and says what is

@@ -13,13 +13,14 @@ _UNNAMED: Final = {2: "Success", 4: "Client Error", 5: "Server Error"}
 
 # Any page of any site may use a hub, as with signalhub: it keeps no cookies and knows nobody, so there is
 # nothing that a foreign page could take in somebody's name.
-_CORS: Final = (
-    "Access-Control-Allow-Origin: *\r\n"
-    "Access-Control-Allow-Methods: GET, POST, OPTIONS\r\n"
-    "Access-Control-Allow-Headers: X-Requested-With, X-HTTP-Method-Override, Content-Type, Accept, "
-    "Authorization, Last-Event-ID, Cache-Control\r\n"
-    "Access-Control-Max-Age: 86400\r\n"
-)
+_CORS: Final = "Access-Control-Allow-Origin: *\r\n"
+PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "X-Requested-With, X-HTTP-Method-Override, Content-Type, Accept, "
+    "Authorization, Last-Event-ID, Cache-Control",
+    "Access-Control-Max-Age": "86400",
+}
+"""What a browser is told that asks with OPTIONS before it sends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from signaling.hub.http import Handler, Request, Response
+from signaling.hub.http import PREFLIGHT, Handler, Request, Response
 
 _METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS")
 
@@ -68,7 +68,7 @@ class Routes:
                 return route
         allowed = self._allowed(request.path)
         if method == "OPTIONS":  # a browser asks before it posts; so does signalhub's, of any path
-            return NoRoute(Response(200, headers={"Allow": ", ".join(allowed)} if allowed else {}))
+            return NoRoute(Response(200, headers=PREFLIGHT))
         if allowed:
             return NoRoute(
                 Response.words(

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 class HubSettings:
     """Times in seconds, sizes in bytes."""
 
-    host: str = "127.0.0.1"
-    port: int = 8080
-    """0: any that is free."""
     trust_proxy: bool = False
     """Believe X-Forwarded-For; connections are then not counted by address, as all are the proxy's."""
 

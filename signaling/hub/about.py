@@ -1,0 +1,60 @@
+"""What the hub says about itself: name, health, metrics, and its OpenAPI document."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from signaling.hub import metrics, openapi
+from signaling.hub.http import JSON, Answer, Handler, Request, Response
+from signaling.hub.metrics import Counts
+from signaling.hub.routes import Route
+from signaling.hub.store import Stores
+
+
+class About:
+    """A Service."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        counts: Counts,
+        *,
+        version: str,
+        subscribers: Callable[[], int],
+        document: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        self._stores = stores
+        self._counts = counts
+        self._version = version
+        self._subscribers = subscribers
+        self._document = document
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        def get(path: str, name: str, handler: Handler, operation: Mapping[str, Any]) -> Route:
+            return Route(method="GET", path=path, name=name, handler=handler, operation=operation)
+
+        return (
+            get("/", "root", self._root, openapi.ROOT),
+            get("/healthz", "health", self._health, openapi.HEALTH),
+            get("/metrics", "metrics", self._metrics, openapi.METRICS),
+            get("/openapi.json", "openapi", self._openapi, openapi.DOCUMENT),
+        )
+
+    async def run(self) -> None:
+        """Nothing runs beside."""
+
+    async def _root(self, _request: Request) -> Answer:
+        said = {"name": "pigeon hub", "version": self._version, "subscribers": self._subscribers()}
+        return Response(200, msgspec.json.encode(said) + b"\n", JSON)
+
+    async def _health(self, _request: Request) -> Answer:
+        await self._stores.check()
+        return Response.words(200, "ok")
+
+    async def _metrics(self, _request: Request) -> Answer:
+        return Response(200, self._counts.text(), metrics.CONTENT_TYPE)
+
+    async def _openapi(self, _request: Request) -> Answer:
+        return Response(200, msgspec.json.encode(self._document()), JSON)

@@ -1,0 +1,337 @@
+"""One connection: requests in, answers out, one after the other, until either side has had enough."""
+
+import contextlib
+import logging
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from signaling.hub.head import Head, Refused
+from signaling.hub.http import Answer, EventStream, Request, Response, encode, head_of
+from signaling.hub.limits import counted_as, forwarded_for
+from signaling.hub.reader import RequestReader
+from signaling.hub.routes import NoRoute, Route
+from signaling.hub.store import StoreAway
+from signaling.hub.stream import Stream
+
+if TYPE_CHECKING:
+    from signaling.hub.server import Server
+
+_RECEIVE: Final = 16 * 1024
+_LINGER: Final = 1.0
+_LINGER_BYTES: Final = 256 * 1024
+_STREAM_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx: hand on each event at once
+}
+_STREAM_SEND_BUFFER: Final = 64 * 1024  # what the kernel holds for a slow reader is memory too
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_log = logging.getLogger(__name__)
+
+
+class Gone(Exception):
+    """The client left, or was cut off."""
+
+
+class Connection:
+    """The task of one socket. `due`: when the server is to call `expire` (trio's time)."""
+
+    __slots__ = (
+        "_bounds", "_client", "_closing", "_held", "_nudged", "_peer", "_reader", "_server", "_sock", "busy",
+        "due", "stream",
+    )  # fmt: skip
+
+    def __init__(self, server: "Server", sock: socket.socket, peer: str) -> None:
+        self._server = server
+        self._bounds = server.settings
+        self._sock = sock
+        self._peer = peer
+        self._client = peer
+        self._reader: RequestReader | None = RequestReader(server.settings)
+        self._held: trio.CancelScope | None = None
+        self._closing = False
+        self._nudged = False
+        self.busy = False
+        """A request is being answered."""
+        self.stream: Stream | None = None
+        self.due = trio.current_time() + self._bounds.head_patience
+
+    async def run(self) -> None:
+        """Until it is over; raises nothing but what cancels it."""
+        try:
+            while not self._closing and await self._one():
+                pass
+        except (Gone, OSError, trio.ClosedResourceError):
+            pass
+        finally:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+
+    async def _one(self) -> bool:
+        """Read one request and answer it; whether another may follow."""
+        reader = self._reader
+        assert reader is not None
+        try:
+            got = reader.next()
+            while got is None:
+                await self._receive(reader)
+                got = reader.next()
+        except Refused as refused:
+            await self._refuse(refused)
+            return False
+        self.busy = True
+        keep = await self._answer(*got)
+        self.busy = False
+        return keep
+
+    async def _receive(self, reader: RequestReader) -> None:
+        if reader.expects_continue and not self._nudged:
+            self._nudged = True
+            await self._send(_CONTINUE)
+        before = reader.phase
+        await trio.lowlevel.wait_readable(self._sock)
+        data = self._sock.recv(_RECEIVE)
+        if not data:
+            raise Gone
+        reader.feed(data)
+        if before == "idle":
+            # A deadline for the whole head, and one for the whole body: a byte now and then moves neither.
+            self.due = trio.current_time() + self._bounds.head_patience
+        elif before == "head" and reader.phase == "body":
+            self.due = trio.current_time() + self._bounds.body_patience
+
+    async def _answer(self, head: Head, body: bytes) -> bool:
+        self.due = trio.current_time() + self._bounds.write_patience
+        self._nudged = False
+        began = time.perf_counter() if self._server.log_times else 0.0
+        request = Request(
+            method=head.method,
+            path=head.path,
+            query=head.query,
+            headers=head.headers,
+            body=body,
+            client=self._client_of(head),
+        )
+        found = self._server.routes.find(request)
+        if isinstance(found, NoRoute):
+            name, answer = "none", await self._limited(request) or found.response
+        else:
+            name, answer = found.name, await self._limited(request) or await self._ask(found, request)
+        keep = head.keep_alive and not self._server.stopping
+        if isinstance(answer, EventStream):
+            if request.method == "HEAD":
+                answer, keep = Response(200, headers=_STREAM_HEADERS), False
+            else:
+                await self._stream(answer, request, name=name, began=began)
+                return False
+        data = encode(answer, keep_alive=keep, with_body=request.method != "HEAD")
+        self._server.counts.answers[name, answer.status] += 1
+        await self._send(data)
+        if self._server.log_times:
+            self._note(request, name, answer.status, sent=len(data), began=began)
+        if not keep:
+            await self._linger()
+            return False
+        self.due = trio.current_time() + self._bounds.idle_patience
+        return True
+
+    def _client_of(self, head: Head) -> str:
+        if self._bounds.trust_proxy:
+            return forwarded_for(head.headers.get("x-forwarded-for", "")) or self._peer
+        return self._peer
+
+    async def _limited(self, request: Request) -> Answer | None:
+        """What to say instead to a client that asks too often."""
+        if not self._bounds.rate:
+            return None
+        try:
+            wait = await self._server.stores.rates.take(
+                f"requests:{counted_as(request.client)}", rate=self._bounds.rate, burst=self._bounds.burst
+            )
+        except StoreAway as away:
+            return self._away(away)
+        if not wait:
+            return None
+        self._server.counts.of["limited"] += 1
+        return Response.words(
+            429, "These are too many requests; wait a little.", headers={"Retry-After": str(int(wait) + 1)}
+        )
+
+    async def _ask(self, route: Route, request: Request) -> Answer:
+        try:
+            if route.held:
+                return await self._hold(route, request)
+            return await route.handler(request)
+        except Gone:
+            raise
+        except StoreAway as away:
+            return self._away(away)
+        except Exception:
+            # Whatever it is, it is ours: told to the operator, and no reason to stop for anybody else.
+            _log.exception("%s failed", route.name)
+            self._server.counts.of["faults"] += 1
+            return Response.words(500, "The hub made a mistake; its operator can see which one.")
+
+    def _away(self, away: StoreAway) -> Response:
+        self._server.counts.of["store_away"] += 1
+        text = str(away) or "The hub cannot reach what it shares with others; try again in a moment."
+        return Response.words(503, text, headers={"Retry-After": "2"})
+
+    async def _hold(self, route: Route, request: Request) -> Answer:
+        """Ask a handler that may take long: cancelled when the client leaves or the hub stops."""
+        self.due = trio.current_time() + self._bounds.held_patience + self._bounds.write_patience
+        answer: Answer | None = None
+        failed: Exception | None = None
+        with trio.CancelScope() as self._held:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, nursery.cancel_scope)
+                try:
+                    with trio.move_on_after(self._bounds.held_patience):
+                        answer = await route.handler(request)
+                except Exception as error:  # out of the nursery it would be one of a group
+                    failed = error
+                nursery.cancel_scope.cancel()
+        self._held = None
+        self.due = trio.current_time() + self._bounds.write_patience
+        if failed is not None:
+            raise failed
+        if answer is not None:
+            return answer
+        if self._closing:
+            raise Gone
+        if self._server.stopping:
+            return Response.words(503, "The hub stops; ask again in a moment.", headers={"Retry-After": "2"})
+        return Response.words(503, "This took too long; ask again.", headers={"Retry-After": "2"})
+
+    async def _watch(self, asked: trio.CancelScope) -> None:
+        """See the client leave. What it sends meanwhile is the next request, and waits."""
+        reader = self._reader
+        assert reader is not None
+        while reader.waiting <= self._bounds.max_head:
+            await trio.lowlevel.wait_readable(self._sock)
+            try:
+                data = self._sock.recv(_RECEIVE)
+            except OSError:
+                data = b""
+            if not data:
+                self._closing = True
+                asked.cancel()
+                return
+            reader.feed(data)
+
+    async def _stream(self, answer: EventStream, request: Request, *, name: str, began: float) -> None:
+        server = self._server
+        who = counted_as(request.client)
+        if not server.subscribers.enter(who):
+            server.counts.of["limited"] += 1
+            server.counts.answers[name, 429] += 1
+            refusal = Response.words(429, "This address has too many subscriptions.")
+            await self._send(encode(refusal, keep_alive=False))
+            await self._linger()
+            return
+        server.counts.answers[name, 200] += 1
+        self._reader = None
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _STREAM_SEND_BUFFER)
+        stream = Stream(self._sock, max_backlog=self._bounds.max_backlog, nursery=server.nursery)
+        stream.write(head_of(200, _STREAM_HEADERS, keep_alive=False))
+        stream.beat_due = trio.current_time() + self._bounds.heartbeat
+        self.due = float("inf")
+        self.busy = False
+        self.stream = stream
+        try:
+            if not server.stopping:
+                try:
+                    await answer.opened(stream)
+                    await self._until_left()
+                finally:
+                    answer.closed(stream)
+        except StoreAway:
+            server.counts.of["store_away"] += 1  # the head is out: all there is left to say is the end
+        finally:
+            server.subscribers.leave(who)
+            if stream.too_slow:
+                server.counts.of["slow_readers"] += 1
+            if server.log_times:
+                self._note(request, name, 200, sent=0, began=began)
+            self.stream = None
+            stream.gone = True
+
+    async def _until_left(self) -> None:
+        received = 0
+        while received <= _LINGER_BYTES:  # whatever it says, there is nothing more to ask on this connection
+            await trio.lowlevel.wait_readable(self._sock)
+            data = self._sock.recv(_RECEIVE)
+            if not data:
+                return
+            received += len(data)
+
+    async def _refuse(self, refused: Refused) -> None:
+        self._server.counts.of["refused"] += 1
+        self.due = trio.current_time() + self._bounds.write_patience
+        response = Response.words(refused.status, refused.text)
+        await self._send(encode(response, keep_alive=False))
+        await self._linger()
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        rest = memoryview(data)[sent:]
+        while rest:
+            await trio.lowlevel.wait_writable(self._sock)
+            with contextlib.suppress(BlockingIOError):
+                rest = rest[self._sock.send(rest) :]
+
+    async def _linger(self) -> None:
+        """Say that nothing follows, and read on for a moment: closing at once could destroy what was said."""
+        self._sock.shutdown(socket.SHUT_WR)
+        self.due = trio.current_time() + _LINGER
+        received = 0
+        while received <= _LINGER_BYTES:
+            await trio.lowlevel.wait_readable(self._sock)
+            data = self._sock.recv(_RECEIVE)
+            if not data:
+                return
+            received += len(data)
+
+    def _note(self, request: Request, name: str, status: int, *, sent: int, began: float) -> None:
+        seconds = time.perf_counter() - began
+        self._server.log.note(request, route=name, status=status, sent=sent, seconds=seconds)
+
+    def expire(self) -> None:
+        """Its time is over: say so if it was at something, and wake its task up to a closed socket."""
+        reader = self._reader
+        self.due = float("inf")
+        self._closing = True
+        if reader is not None and reader.phase != "idle" and not self.busy:
+            self._server.counts.of["expired"] += 1
+            late = Response.words(408, "The request did not come in time.")
+            with contextlib.suppress(OSError):
+                self._sock.send(encode(late, keep_alive=False))
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def stop(self) -> None:
+        """The hub stops: an idle connection ends now, a held request is answered, a stream is finished."""
+        if self.stream is not None:
+            self._finish(self.stream)
+        elif self._held is not None:
+            self._held.cancel()
+        elif not self.busy and self._reader is not None and self._reader.phase == "idle":
+            self.expire()
+
+    def _finish(self, stream: Stream) -> None:
+        """What waits for it may still go out; then its task ends."""
+        self._server.nursery.start_soon(self._end_of, stream)
+
+    async def _end_of(self, stream: Stream) -> None:
+        await stream.finish()
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+        await trio.sleep(0.05)
+        stream.cut()

@@ -1,0 +1,82 @@
+"""Where the hub listens: an address out of what the user wrote, sockets on it, and enough descriptors."""
+
+import resource
+import socket
+from contextlib import suppress
+from typing import Final
+
+from signaling.errors import SignalError
+
+_BACKLOG: Final = 4096
+_SPARE_DESCRIPTORS: Final = 128
+
+
+class CannotListen(SignalError):
+    """The address is not ours, taken, or needs another user."""
+
+    message = "The hub cannot listen there."
+    hint = "Give another address: --listen HOST:PORT"
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, `[IPV6]:PORT`, `:PORT` (all addresses) or `PORT` (127.0.0.1). Raises CannotListen."""
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host = "127.0.0.1"
+    elif host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise CannotListen(f"{text} is no address to listen on.", "Write an IPv6 address as [ADDRESS]:PORT.")
+    if not (port.isascii() and port.isdecimal() and int(port) < 65536):
+        raise CannotListen(f"{text} is no address to listen on.", "Write HOST:PORT, as 127.0.0.1:8080.")
+    return host, int(port)
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets, not blocking; blocking while the name is looked up. host "": all addresses.
+
+    What they accept sends without Nagle's delay (it is inherited on Linux).
+    """
+    try:
+        if not host and socket.has_dualstack_ipv6():
+            return [_ready(socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True))]
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        sockets: list[socket.socket] = []
+        for family, _, _, _, address in dict.fromkeys(found):
+            place = (str(address[0]), sockets[0].getsockname()[1] if sockets else port)
+            try:
+                sockets.append(_ready(socket.create_server(place, family=family)))
+            except OSError:
+                if not sockets:
+                    raise
+        return sockets
+    except OSError as error:
+        why = error.strerror or "unknown"
+        said = f"The hub cannot listen on {host or '*'}:{port}: {why[:1].lower()}{why[1:]}."
+        raise CannotListen(said) from None
+
+
+def url_of(listener: socket.socket) -> str:
+    """How it is reached, from this machine at least."""
+    host, port = listener.getsockname()[:2]
+    if host in ("::", "0.0.0.0"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def allow_descriptors(wanted: int) -> int:
+    """Have the system let us open so many, or as many as it does; how many connections that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted + _SPARE_DESCRIPTORS:
+        most = hard if hard != resource.RLIM_INFINITY else wanted + _SPARE_DESCRIPTORS
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, wanted + _SPARE_DESCRIPTORS), hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(wanted, soft - _SPARE_DESCRIPTORS))
+
+
+def _ready(listener: socket.socket) -> socket.socket:
+    listener.setblocking(False)
+    listener.listen(_BACKLOG)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

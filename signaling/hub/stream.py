@@ -1,0 +1,99 @@
+"""The far end of one subscription: an event goes straight to its socket, and only what did not fit waits."""
+
+import contextlib
+import socket
+from collections import deque
+from typing import Final
+
+import trio
+
+_AT_ONCE: Final = 64 * 1024
+
+
+class Stream:
+    """An EventWriter. No task is woken for an event; one drains the backlog while there is one.
+
+    A subscriber that reads too slowly is cut off as soon as more waits for it than allowed.
+    """
+
+    __slots__ = ("_backlog", "_max_backlog", "_nursery", "_sock", "_waiting", "beat_due", "gone", "too_slow")
+
+    def __init__(self, sock: socket.socket, *, max_backlog: int, nursery: trio.Nursery) -> None:
+        # The nursery is the server's: a backlog is drained for as long as the stream lives, which the
+        # connection's own task bounds.
+        self._sock = sock
+        self._max_backlog = max_backlog
+        self._nursery = nursery
+        self._backlog: deque[bytes] = deque()
+        self._waiting = 0
+        self.gone = False
+        self.too_slow = False
+        self.beat_due = 0.0
+
+    def write(self, event: bytes) -> None:
+        if self._waiting:
+            self._keep(event)
+            return
+        if self.gone:
+            return
+        try:
+            sent = self._sock.send(event)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.gone = True  # its reader notices, too
+            return
+        if sent < len(event):
+            self._keep(event[sent:])
+
+    def _keep(self, rest: bytes) -> None:
+        if self.gone:
+            return
+        if self._waiting + len(rest) > self._max_backlog:
+            self.too_slow = True
+            self.cut()
+            return
+        begin = not self._waiting
+        self._backlog.append(rest)
+        self._waiting += len(rest)
+        if begin:
+            self._nursery.start_soon(self._drain)
+
+    async def _drain(self) -> None:
+        try:
+            while self._backlog and not self.gone:
+                await trio.lowlevel.wait_writable(self._sock)
+                self._send_some()
+        except (OSError, trio.ClosedResourceError):
+            self.gone = True
+
+    def _send_some(self) -> None:
+        batch = b""
+        while self._backlog and len(batch) < _AT_ONCE:
+            batch += self._backlog.popleft()
+        sent = 0
+        try:
+            sent = self._sock.send(batch)
+        except BlockingIOError:
+            pass
+        finally:
+            self._waiting -= sent
+            if sent < len(batch):
+                self._backlog.appendleft(batch[sent:])
+
+    def beat(self) -> None:
+        """A line that says the stream lives; not where others wait already."""
+        if not self._waiting:
+            self.write(b":heartbeat\n\n")
+
+    async def finish(self) -> None:
+        """Until what waits is sent; the caller has a deadline for it."""
+        while self._backlog and not self.gone:
+            await trio.sleep(0.01)
+
+    def cut(self) -> None:
+        """End it now: whoever waits for the socket wakes up."""
+        self.gone = True
+        self._backlog.clear()
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
