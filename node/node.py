@@ -249,9 +249,6 @@ class Node:
         assert self._seat is not None, "only members get here"
         return self._seat
 
-    def _troubles(self) -> list[AnyEvent]:
-        return self._carriage.events() if self._carriage is not None else []
-
     def _seated(self) -> Seat:
         if self._seat is None:
             raise Unreachable(
@@ -313,11 +310,11 @@ class Node:
                         loopback_only=self._loopback_only, ice=self._ice, tell=self._tell, faults=self.faults
                     )
                 )
+                await rtc.prove()
                 links: tuple[trio.MemorySendChannel[Line], trio.MemoryReceiveChannel[Line]]
                 links = trio.open_memory_channel(0)
                 if self._seat is None:
                     assert self._way is not None
-                await rtc.prove()
                     self._nick = self._nick or (self._config.nick if self._config is not None else "")
                     self._newcomer = Newcomer(
                         way=self._way,
@@ -355,14 +352,14 @@ class Node:
         if self._seat is not None and self._seat.out is not None:
             raise self._seat.out
 
+    def _tell(self, message: str) -> None:
+        self._bus.publish(NoticeEvent(message=message))
+
     async def _tell_the_rest(self) -> None:
         """Who is a member no more still hears all that is final, and that it is out."""
         with trio.move_on_after(_FAREWELL):
             if self._out.is_set() and self._seat is not None:
                 await self._seat.wait_told()
-    def _tell(self, message: str) -> None:
-        self._bus.publish(NoticeEvent(message=message))
-
         self._bus.end()
         with trio.move_on_after(_FAREWELL):
             if self._out.is_set():
