@@ -11,11 +11,12 @@ from typing import Any, Final, Literal, NoReturn
 import click
 
 from console.entry import open_closed_streams, unwritable, wrong_usage
+from console.hub_options import hub_limits
 from console.options import common_options, ice_options, offer_life_option, settings_from
 from console.settings import Settings
 from node.errors import Exit, UsageError
-
 from node.ice_servers import IceOptions
+
 Task = Callable[[], Any]
 Side = Literal["offer", "answer"]
 
@@ -57,8 +58,8 @@ via_option = click.option(
     "--via",
     multiple=True,
     metavar="CARRIER",
-    help="What carries the connection's first messages: paste, qr, qr:FOLDER (of pictures), dir:FOLDER or "
-    "log:FOLDER. Repeatable; the room remembers it.",
+    help="What carries the connection's first messages: paste, qr, qr:FOLDER (of pictures), dir:FOLDER, "
+    "log:FOLDER or hub:URL. Repeatable; the room remembers it.",
 )
 file_path = click.Path(path_type=Path, dir_okay=False)
 qr_out_option = click.option(
@@ -116,8 +117,8 @@ def demo(settings: Settings, members: int, messages: int, keep: Path | None) -> 
     help="Cite the last block of ROOM, of this home, which cannot go on: its record stays, `log` shows both.",
 )
 @password_option
-@offer_life_option
 @ice_options
+@offer_life_option
 @qr_out_option
 @headless_option
 def new(settings: Settings, **options: Any) -> Task:
@@ -142,8 +143,8 @@ def new(settings: Settings, **options: Any) -> Task:
     "--scan", type=file_path, metavar="FILE", help="Take the token out of a picture: a photo, a screenshot."
 )
 @password_option
-@offer_life_option
 @ice_options
+@offer_life_option
 @qr_out_option
 @headless_option
 def join(settings: Settings, **options: Any) -> Task:
@@ -162,8 +163,8 @@ def join(settings: Settings, **options: Any) -> Task:
 
 @verb
 @via_option
-@offer_life_option
 @ice_options
+@offer_life_option
 @repair_option
 @qr_out_option
 def chat(settings: Settings, **options: Any) -> Task:
@@ -179,8 +180,8 @@ def chat(settings: Settings, **options: Any) -> Task:
 
 @verb
 @via_option
-@offer_life_option
 @ice_options
+@offer_life_option
 @repair_option
 @qr_out_option
 def up(settings: Settings, **options: Any) -> Task:
@@ -382,6 +383,7 @@ def pipe(settings: Settings, side: Side | None, into: Path | None, out: Path | N
 
 @verb
 @via_option
+@ice_options
 def doctor(settings: Settings, **options: Any) -> Task:
     """What works here, and what to do where not.
 
@@ -394,6 +396,32 @@ def doctor(settings: Settings, **options: Any) -> Task:
     from console.doctor import doctor
 
     return partial(doctor, settings, **options)
+
+
+@verb
+@click.option(
+    "--listen",
+    "address",
+    default="127.0.0.1:8080",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where; port 0 is any free one, :PORT every address of this machine.",
+)
+@click.option("--redis", metavar="URL", envvar="PIGEON_REDIS", help="Share everything with other hubs.")
+@click.option(
+    "--access-log", metavar="FILE", help="A line of JSON for each request; - is standard error. No payloads."
+)
+@click.option("--trust-proxy", is_flag=True, help="Believe X-Forwarded-For: only behind a proxy of yours.")
+@hub_limits
+def hub(settings: Settings, **options: Any) -> Task:
+    """Run a hub, where others' peers find one another.
+
+    It keeps nothing on disk and is trusted with nothing: what pigeons say through it is sealed. It speaks
+    plain HTTP: for the internet put a proxy with TLS in front of it. Clients of signalhub can use it, too.
+    """
+    from console.hub import hub
+
+    return partial(hub, settings, **options)
 
 
 def main() -> NoReturn:

@@ -1,6 +1,6 @@
 """What the hub says about itself: name, health, metrics, and its OpenAPI document."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,26 +9,24 @@ from signaling.hub import metrics, openapi
 from signaling.hub.http import JSON, Answer, Handler, Request, Response
 from signaling.hub.metrics import Counts
 from signaling.hub.routes import Route
+from signaling.hub.shared import Shared
 from signaling.hub.store import Stores
 
 
 class About:
     """A Service."""
 
-    def __init__(
-        self,
-        stores: Stores,
-        counts: Counts,
-        *,
-        version: str,
-        subscribers: Callable[[], int],
-        document: Callable[[], Mapping[str, Any]],
-    ) -> None:
+    def __init__(self, stores: Stores, counts: Counts, *, version: str) -> None:
         self._stores = stores
         self._counts = counts
         self._version = version
-        self._subscribers = subscribers
-        self._document = document
+        self._document = b""
+        self._shared: Shared | None = None
+
+    def tell(self, shared: Shared) -> None:
+        """Once the table is complete: what there is to say."""
+        self._shared = shared
+        self._document = msgspec.json.encode(openapi.document(shared.routes.all, version=self._version))
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -46,7 +44,8 @@ class About:
         """Nothing runs beside."""
 
     async def _root(self, _request: Request) -> Answer:
-        said = {"name": "pigeon hub", "version": self._version, "subscribers": self._subscribers()}
+        subscribers = self._shared.subscribers.total if self._shared is not None else 0
+        said = {"name": "pigeon hub", "version": self._version, "subscribers": subscribers}
         return Response(200, msgspec.json.encode(said) + b"\n", JSON)
 
     async def _health(self, _request: Request) -> Answer:
@@ -57,4 +56,4 @@ class About:
         return Response(200, self._counts.text(), metrics.CONTENT_TYPE)
 
     async def _openapi(self, _request: Request) -> Answer:
-        return Response(200, msgspec.json.encode(self._document()), JSON)
+        return Response(200, self._document, JSON)

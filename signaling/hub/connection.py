@@ -4,7 +4,7 @@ import contextlib
 import logging
 import socket
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
@@ -13,11 +13,9 @@ from signaling.hub.http import Answer, EventStream, Request, Response, encode, h
 from signaling.hub.limits import counted_as, forwarded_for
 from signaling.hub.reader import RequestReader
 from signaling.hub.routes import NoRoute, Route
+from signaling.hub.shared import Shared
 from signaling.hub.store import StoreAway
 from signaling.hub.stream import Stream
-
-if TYPE_CHECKING:
-    from signaling.hub.server import Server
 
 _RECEIVE: Final = 16 * 1024
 _LINGER: Final = 1.0
@@ -41,17 +39,17 @@ class Connection:
     """The task of one socket. `due`: when the server is to call `expire` (trio's time)."""
 
     __slots__ = (
-        "_bounds", "_client", "_closing", "_held", "_nudged", "_peer", "_reader", "_server", "_sock", "busy",
+        "_bounds", "_client", "_closing", "_held", "_nudged", "_peer", "_reader", "_shared", "_sock", "busy",
         "due", "stream",
     )  # fmt: skip
 
-    def __init__(self, server: "Server", sock: socket.socket, peer: str) -> None:
-        self._server = server
-        self._bounds = server.settings
+    def __init__(self, shared: Shared, sock: socket.socket, peer: str) -> None:
+        self._shared = shared
+        self._bounds = shared.settings
         self._sock = sock
         self._peer = peer
         self._client = peer
-        self._reader: RequestReader | None = RequestReader(server.settings)
+        self._reader: RequestReader | None = RequestReader(shared.settings)
         self._held: trio.CancelScope | None = None
         self._closing = False
         self._nudged = False
@@ -107,7 +105,7 @@ class Connection:
     async def _answer(self, head: Head, body: bytes) -> bool:
         self.due = trio.current_time() + self._bounds.write_patience
         self._nudged = False
-        began = time.perf_counter() if self._server.log_times else 0.0
+        began = time.perf_counter() if self._shared.log.wanted else 0.0
         request = Request(
             method=head.method,
             path=head.path,
@@ -116,12 +114,12 @@ class Connection:
             body=body,
             client=self._client_of(head),
         )
-        found = self._server.routes.find(request)
+        found = self._shared.routes.find(request)
         if isinstance(found, NoRoute):
             name, answer = "none", await self._limited(request) or found.response
         else:
             name, answer = found.name, await self._limited(request) or await self._ask(found, request)
-        keep = head.keep_alive and not self._server.stopping
+        keep = head.keep_alive and not self._shared.stopping
         if isinstance(answer, EventStream):
             if request.method == "HEAD":
                 answer, keep = Response(200, headers=_STREAM_HEADERS), False
@@ -129,9 +127,9 @@ class Connection:
                 await self._stream(answer, request, name=name, began=began)
                 return False
         data = encode(answer, keep_alive=keep, with_body=request.method != "HEAD")
-        self._server.counts.answers[name, answer.status] += 1
+        self._shared.counts.answers[name, answer.status] += 1
         await self._send(data)
-        if self._server.log_times:
+        if self._shared.log.wanted:
             self._note(request, name, answer.status, sent=len(data), began=began)
         if not keep:
             await self._linger()
@@ -149,14 +147,14 @@ class Connection:
         if not self._bounds.rate:
             return None
         try:
-            wait = await self._server.stores.rates.take(
+            wait = await self._shared.stores.rates.take(
                 f"requests:{counted_as(request.client)}", rate=self._bounds.rate, burst=self._bounds.burst
             )
         except StoreAway as away:
             return self._away(away)
         if not wait:
             return None
-        self._server.counts.of["limited"] += 1
+        self._shared.counts.of["limited"] += 1
         return Response.words(
             429, "These are too many requests; wait a little.", headers={"Retry-After": str(int(wait) + 1)}
         )
@@ -173,11 +171,11 @@ class Connection:
         except Exception:
             # Whatever it is, it is ours: told to the operator, and no reason to stop for anybody else.
             _log.exception("%s failed", route.name)
-            self._server.counts.of["faults"] += 1
+            self._shared.counts.of["faults"] += 1
             return Response.words(500, "The hub made a mistake; its operator can see which one.")
 
     def _away(self, away: StoreAway) -> Response:
-        self._server.counts.of["store_away"] += 1
+        self._shared.counts.of["store_away"] += 1
         text = str(away) or "The hub cannot reach what it shares with others; try again in a moment."
         return Response.words(503, text, headers={"Retry-After": "2"})
 
@@ -203,7 +201,7 @@ class Connection:
             return answer
         if self._closing:
             raise Gone
-        if self._server.stopping:
+        if self._shared.stopping:
             return Response.words(503, "The hub stops; ask again in a moment.", headers={"Retry-After": "2"})
         return Response.words(503, "This took too long; ask again.", headers={"Retry-After": "2"})
 
@@ -224,38 +222,38 @@ class Connection:
             reader.feed(data)
 
     async def _stream(self, answer: EventStream, request: Request, *, name: str, began: float) -> None:
-        server = self._server
+        shared = self._shared
         who = counted_as(request.client)
-        if not server.subscribers.enter(who):
-            server.counts.of["limited"] += 1
-            server.counts.answers[name, 429] += 1
+        if not shared.subscribers.enter(who):
+            shared.counts.of["limited"] += 1
+            shared.counts.answers[name, 429] += 1
             refusal = Response.words(429, "This address has too many subscriptions.")
             await self._send(encode(refusal, keep_alive=False))
             await self._linger()
             return
-        server.counts.answers[name, 200] += 1
+        shared.counts.answers[name, 200] += 1
         self._reader = None
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _STREAM_SEND_BUFFER)
-        stream = Stream(self._sock, max_backlog=self._bounds.max_backlog, nursery=server.nursery)
+        stream = Stream(self._sock, max_backlog=self._bounds.max_backlog, nursery=shared.nursery)
         stream.write(head_of(200, _STREAM_HEADERS, keep_alive=False))
         stream.beat_due = trio.current_time() + self._bounds.heartbeat
         self.due = float("inf")
         self.busy = False
         self.stream = stream
         try:
-            if not server.stopping:
+            if not shared.stopping:
                 try:
                     await answer.opened(stream)
                     await self._until_left()
                 finally:
                     answer.closed(stream)
         except StoreAway:
-            server.counts.of["store_away"] += 1  # the head is out: all there is left to say is the end
+            shared.counts.of["store_away"] += 1  # the head is out: all there is left to say is the end
         finally:
-            server.subscribers.leave(who)
+            shared.subscribers.leave(who)
             if stream.too_slow:
-                server.counts.of["slow_readers"] += 1
-            if server.log_times:
+                shared.counts.of["slow_readers"] += 1
+            if shared.log.wanted:
                 self._note(request, name, 200, sent=0, began=began)
             self.stream = None
             stream.gone = True
@@ -270,7 +268,7 @@ class Connection:
             received += len(data)
 
     async def _refuse(self, refused: Refused) -> None:
-        self._server.counts.of["refused"] += 1
+        self._shared.counts.of["refused"] += 1
         self.due = trio.current_time() + self._bounds.write_patience
         response = Response.words(refused.status, refused.text)
         await self._send(encode(response, keep_alive=False))
@@ -301,7 +299,7 @@ class Connection:
 
     def _note(self, request: Request, name: str, status: int, *, sent: int, began: float) -> None:
         seconds = time.perf_counter() - began
-        self._server.log.note(request, route=name, status=status, sent=sent, seconds=seconds)
+        self._shared.log.note(request, route=name, status=status, sent=sent, seconds=seconds)
 
     def expire(self) -> None:
         """Its time is over: say so if it was at something, and wake its task up to a closed socket."""
@@ -309,7 +307,7 @@ class Connection:
         self.due = float("inf")
         self._closing = True
         if reader is not None and reader.phase != "idle" and not self.busy:
-            self._server.counts.of["expired"] += 1
+            self._shared.counts.of["expired"] += 1
             late = Response.words(408, "The request did not come in time.")
             with contextlib.suppress(OSError):
                 self._sock.send(encode(late, keep_alive=False))
@@ -327,7 +325,7 @@ class Connection:
 
     def _finish(self, stream: Stream) -> None:
         """What waits for it may still go out; then its task ends."""
-        self._server.nursery.start_soon(self._end_of, stream)
+        self._shared.nursery.start_soon(self._end_of, stream)
 
     async def _end_of(self, stream: Stream) -> None:
         await stream.finish()

@@ -8,15 +8,15 @@ from typing import BinaryIO
 
 import trio
 
-from signaling.hub import openapi
 from signaling.hub.about import About
 from signaling.hub.access_log import AccessLog
 from signaling.hub.channels import Channels
 from signaling.hub.meet import Meet
 from signaling.hub.metrics import Counts
-from signaling.hub.routes import Service
+from signaling.hub.routes import Routes, Service
 from signaling.hub.server import Server
 from signaling.hub.settings import HubSettings
+from signaling.hub.shared import Shared
 from signaling.hub.store import Stores
 
 OpenStores = Callable[[HubSettings], AbstractAsyncContextManager[Stores]]
@@ -56,27 +56,14 @@ async def _serve(
         async with stores(settings) as opened, trio.open_nursery() as beside:
             counts = Counts()
             log = AccessLog(log_to, counts)
-            about = About(
-                opened,
-                counts,
-                version=version,
-                subscribers=lambda: server.subscriber_count,
-                document=lambda: openapi.document(server.routes.all, version=version),
-            )
-            services: list[Service] = [
-                about,
-                Channels(opened.channels, settings, counts),
-                Meet(opened, settings),
-            ]
-            server = Server(
-                settings,
-                routes=[route for service in services for route in service.routes],
-                stores=opened,
-                counts=counts,
-                log=log,
-            )
+            channels = Channels(opened.channels, settings, counts)
+            about = About(opened, counts, version=version)
+            services: list[Service] = [about, channels, Meet(opened, settings)]
+            routes = Routes(route for service in services for route in service.routes)
+            shared = Shared(settings, routes=routes, stores=opened, counts=counts, log=log)
+            about.tell(shared)
             for service in services:
                 beside.start_soon(service.run)
             beside.start_soon(log.run)
-            await server.run(listeners, stop=stop)
+            await Server(shared).run(listeners, stop=stop)
             beside.cancel_scope.cancel()

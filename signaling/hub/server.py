@@ -9,16 +9,11 @@ from typing import Final
 
 import trio
 
-from signaling.hub.access_log import AccessLog
 from signaling.hub.connection import Connection
 from signaling.hub.http import Response, encode
 from signaling.hub.limits import Tally, counted_as, plain_address
-from signaling.hub.metrics import Counts
-from signaling.hub.routes import Route, Routes
-from signaling.hub.settings import HubSettings
-from signaling.hub.store import Stores
+from signaling.hub.shared import Shared
 
-_BACKLOG: Final = 4096
 _AT_ONCE: Final = 64
 _TURNING_AWAY: Final = 64
 _OUT_OF_STOCK: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -32,39 +27,22 @@ _log = logging.getLogger(__name__)
 class Server:
     """Runs within one nursery, which is its own."""
 
-    nursery: trio.Nursery
-
-    def __init__(
-        self,
-        settings: HubSettings,
-        *,
-        routes: Sequence[Route],
-        stores: Stores,
-        counts: Counts,
-        log: AccessLog,
-    ) -> None:
-        self.settings = settings
-        self.routes = Routes(routes)
-        self.stores = stores
-        self.counts = counts
-        self.log = log
-        self.log_times = log.wanted
-        self.stopping = False
-        self.subscribers = Tally(most_each=settings.max_subscribers_each)
-        self._addresses = Tally(most_each=settings.max_connections_each)
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._bounds = shared.settings
+        self._counts = shared.counts
+        self._addresses = Tally(most_each=shared.settings.max_connections_each)
         self._connections: set[Connection] = set()
         self._turning_away = 0
-        counts.gauge("open_connections", "Connections that are open.", lambda: len(self._connections))
-        counts.gauge("subscribers", "Subscriptions that are open.", lambda: self.subscriber_count)
-
-    @property
-    def subscriber_count(self) -> int:
-        return self.subscribers.total
+        count = self._counts.gauge
+        count("open_connections", "Connections that are open.", lambda: len(self._connections))
+        count("subscribers", "Subscriptions that are open.", lambda: shared.subscribers.total)
 
     async def run(self, listeners: Sequence[socket.socket], *, stop: trio.Event) -> None:
         """Serve until told to stop; then answer what was asked and end every stream, in settings.grace."""
-        async with trio.open_nursery() as self.nursery:
-            self.nursery.start_soon(self._keep_time)
+        async with trio.open_nursery() as self._shared.nursery:
+            nursery = self._shared.nursery
+            nursery.start_soon(self._keep_time)
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     accepting.start_soon(self._accept, listener)
@@ -72,13 +50,13 @@ class Server:
                 accepting.cancel_scope.cancel()
             for listener in listeners:
                 listener.close()
-            self.stopping = True
+            self._shared.stopping = True
             for each in list(self._connections):
                 each.stop()
-            with trio.move_on_after(self.settings.grace):
+            with trio.move_on_after(self._bounds.grace):
                 while self._connections:
                     await trio.sleep(0.01)
-            self.nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
 
     async def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -92,22 +70,22 @@ class Server:
             except OSError as error:
                 if error.errno in _OUT_OF_STOCK:
                     # Whoever waits stays in the kernel's queue; trying again at once would only burn time.
-                    self.counts.of["accept_failures"] += 1
+                    self._counts.of["accept_failures"] += 1
                     await trio.sleep(_BACK_OFF)
 
     def _welcome(self, sock: socket.socket, said: str) -> None:
         sock.setblocking(False)
         peer = plain_address(said) or "unknown"
-        full = len(self._connections) >= self.settings.max_connections
+        full = len(self._connections) >= self._bounds.max_connections
         who = counted_as(peer)
-        counted = not self.settings.trust_proxy  # else all are the proxy's
+        counted = not self._bounds.trust_proxy  # else all are the proxy's
         if full or (counted and not self._addresses.enter(who)):
             self._turn_away(sock, full=full)
             return
-        self.counts.of["connections"] += 1
-        connection = Connection(self, sock, peer)
+        self._counts.of["connections"] += 1
+        connection = Connection(self._shared, sock, peer)
         self._connections.add(connection)
-        self.nursery.start_soon(self._serve, connection, who if counted else None)
+        self._shared.nursery.start_soon(self._serve, connection, who if counted else None)
 
     async def _serve(self, connection: Connection, who: str | None) -> None:
         try:
@@ -115,7 +93,7 @@ class Server:
         except Exception:
             # One connection's end is no other's.
             _log.exception("a connection failed")
-            self.counts.of["faults"] += 1
+            self._counts.of["faults"] += 1
         finally:
             self._connections.discard(connection)
             if who is not None:
@@ -123,7 +101,7 @@ class Server:
 
     def _turn_away(self, sock: socket.socket, *, full: bool) -> None:
         """A sentence, and the end; in a flood only the end."""
-        self.counts.of["turned_away"] += 1
+        self._counts.of["turned_away"] += 1
         if full:
             response = Response.words(503, "The hub is full; try again later.", headers={"Retry-After": "30"})
         else:
@@ -133,7 +111,7 @@ class Server:
             if self._turning_away < _TURNING_AWAY:
                 sock.shutdown(socket.SHUT_WR)
                 self._turning_away += 1
-                self.nursery.start_soon(self._see_off, sock)
+                self._shared.nursery.start_soon(self._see_off, sock)
                 return
         sock.close()
 
@@ -150,7 +128,7 @@ class Server:
 
     async def _keep_time(self) -> None:
         """Deadlines and heartbeats of all connections, once a tick: cheaper than a timer for each."""
-        bounds = self.settings
+        bounds = self._bounds
         shortest = min(bounds.heartbeat, bounds.head_patience, bounds.body_patience, bounds.idle_patience)
         tick = min(_TICK, shortest / 4)
         while True:
