@@ -10,6 +10,7 @@ from console.settings import Settings
 from node.config import Home
 from node.doctor import Diagnosis, Finding, Subject, diagnose, sum_up
 from node.events import Event
+from node.ice_servers import IceOptions
 
 _SIGN: Final = {"ok": "✓ ok", "warning": "! warning", "problem": "✗ problem"}
 _COLOR: Final = {"ok": "32", "warning": "33", "problem": "31"}
@@ -42,10 +43,11 @@ class DiagnosisEvent(Event, frozen=True, tag="diagnosis"):
     """No direct link can be made, so only a TURN server helps."""
 
 
-async def doctor(settings: Settings, *, via: tuple[str, ...]) -> int:
+async def doctor(settings: Settings, *, via: tuple[str, ...], ice: IceOptions) -> int:
     """Look at everything, tell it, and change nothing."""
     out = Out(settings)
-    subject = Subject.of(Home.at(settings.home), wanted=settings.room, via=via)
+    home = Home.at(settings.home)
+    subject = Subject.of(home, wanted=settings.room, via=via, ice=ice)
 
     async def progress(done: int, count: int) -> None:
         await out.progress(f"· {done} of {count} checks done")

@@ -8,6 +8,7 @@ import trio
 
 from node.doctor.finding import Finding, fine, problem, warning
 from node.doctor.folders import check_folder
+from node.doctor.hub import check_hub
 from node.doctor.machine import SET_CLOCK
 from node.doctor.subject import Subject
 from signaling.carriers import carrier_from_spec
@@ -23,6 +24,8 @@ async def check_carrier(spec: str, subject: Subject) -> list[Finding]:
     name, _, where = spec.partition(":")
     if not where:
         return [fine(spec, "People carry it: nothing has to be reached.")]
+    if name == "hub":
+        return await check_hub(spec)
     remembered = subject.room is not None and spec in subject.room.via
     findings = await trio.to_thread.run_sync(
         lambda: check_folder(spec, remembered=remembered), abandon_on_cancel=True

@@ -11,6 +11,7 @@ from node.doctor.finding import Finding, problem
 from node.doctor.home import check_home, check_keys, check_room
 from node.doctor.machine import check_clock, check_sockets, check_version
 from node.doctor.network import check_network
+from node.doctor.servers import check_servers
 from node.doctor.subject import Subject
 
 WITHIN: Final = 10.0
@@ -38,7 +39,8 @@ def _table(subject: Subject) -> list[tuple[str, Check]]:
         ("keys", _blocking(partial(check_keys, subject))),
         ("room", partial(check_room, subject)),
         ("sockets", _blocking(check_sockets)),
-        ("network", partial(check_network, asks_servers=False)),
+        ("network", partial(check_network, asks_servers=bool(subject.ice.stun))),
+        ("servers", partial(check_servers, subject)),
         ("carriers", _blocking(partial(no_carrier, subject))),
         *((spec, partial(check_carrier, spec, subject)) for spec in subject.via),
     ]

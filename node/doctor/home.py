@@ -46,8 +46,13 @@ def check_keys(subject: Subject) -> list[Finding]:
 
 async def check_room(subject: Subject) -> list[Finding]:
     """Whether its record is there, and, where a node runs, how that is and what troubles it has."""
+    about = [] if subject.rooms is None else [subject.rooms]
+    return [*about, *(await _look_at(subject))]
+
+
+async def _look_at(subject: Subject) -> list[Finding]:
     if subject.room is None:
-        return [] if subject.rooms is None else [subject.rooms]
+        return []
     room = subject.room
     what = f"room {room.name}"
     try:

@@ -16,6 +16,9 @@ from signaling.description import CLOCK_SKEW
 _DAY: Final = 86_400
 _FEW_DESCRIPTORS: Final = 256  # 30 links with a few addresses each, and what else a node holds open
 _TRIED: Final = 16
+_RAISE: Final = (
+    "Raise the limit (ulimit -n 1024; who runs this machine sets how far), or close other programs."
+)
 SET_CLOCK: Final = "Set this machine's clock (on most systems: timedatectl set-ntp true)."
 
 
@@ -52,7 +55,7 @@ def _wrong_clock(shown: str, why: str) -> Finding:
 
 def check_sockets() -> list[Finding]:
     """Whether enough sockets can be open at once; each link takes one for each address of this machine."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = "without limit" if soft == resource.RLIM_INFINITY else f"{soft:,} at most"
     tried: list[socket.socket] = []
     try:
@@ -65,7 +68,7 @@ def check_sockets() -> list[Finding]:
                 "sockets",
                 f"Only {len(tried)} UDP sockets could be opened: {error.strerror}.",
                 cause=f"This process may have {limit} files open, or the system forbids sockets.",
-                cure="Raise the limit (ulimit -n 1024), or close other programs.",
+                cure=_RAISE,
                 cuts_off=len(tried) < 2,
             )
         ]
@@ -73,13 +76,12 @@ def check_sockets() -> list[Finding]:
         for each in tried:
             each.close()
     if soft not in (resource.RLIM_INFINITY, -1) and soft < _FEW_DESCRIPTORS:
-        raise_to = min(1024, hard) if hard != resource.RLIM_INFINITY else 1024
         return [
             warning(
                 "sockets",
                 f"UDP sockets can be opened, {limit} with all other files.",
                 cause="That is too few for a room with many members.",
-                cure=f"Raise the limit: ulimit -n {raise_to}",
+                cure=_RAISE,
             )
         ]
     return [fine("sockets", f"UDP sockets can be opened; open files {limit}.")]

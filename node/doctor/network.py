@@ -80,6 +80,11 @@ def _addresses(candidates: Collection[Candidate], *, asks_servers: bool) -> Find
     return fine("addresses", found)
 
 
+def is_private(text: str) -> bool:
+    """Whether it leads nowhere from another network."""
+    return _kind(text) != "public"
+
+
 def _kind(text: str) -> str:
     address = ipaddress.ip_address(text)
     if address.is_loopback:
