@@ -13,8 +13,8 @@ from nacl.signing import SigningKey
 from node.bus import Bus
 from node.config import Home, RoomConfig
 from node.errors import NodeError
-from node.events import NoticeEvent
-from signaling.carrier import Carrier, CarrierContext
+from node.events import AnyEvent, NoticeEvent
+from signaling.carrier import Active, Carrier, CarrierContext
 from signaling.carriers import carrier_from_spec
 from signaling.errors import SignalError
 from signaling.lobby import MAX_FRIENDS, Lobby, LobbyFriend, LobbyProfile, LobbySession, keep_session
@@ -23,6 +23,8 @@ _CLOSE: Final = 2.0  # seconds a carrier may take to clean up
 _LOOK: Final = 5.0  # seconds to look around in a lobby
 _MAX_TOLD: Final = 8  # friends of others, who may write what they like
 _MAX_NAME: Final = 40
+_PATIENCE: Final = 20.0  # seconds in which something has to work
+_WATCH: Final = 1.0
 
 
 def writer_key(identity: SigningKey, room: bytes) -> SigningKey:
@@ -39,7 +41,10 @@ def friends_of(home: Home, here: RoomConfig) -> tuple[LobbyFriend, ...]:
 
 
 class Carriage:
-    """`via`: carrier specs, checked. `identity` and `room`: whose they are, for those that sign and share."""
+    """`via`: carrier specs, checked. `identity` and `room`: whose they are, for those that sign and share.
+
+    `beside`: carriers that are opened already, for this time only.
+    """
 
     def __init__(
         self,
@@ -49,14 +54,16 @@ class Carriage:
         faults: Counter[str],
         identity: SigningKey | None = None,
         room: bytes | None = None,
+        beside: Sequence[Carrier] = (),
     ) -> None:
         writer = writer_key(identity, room) if identity is not None and room is not None else None
         context = CarrierContext(faults=faults, writer=writer, room=room, tell=self.on_carrier)
-        self.carriers: list[Carrier] = [carrier_from_spec(spec, context) for spec in via]
+        self.carriers: list[Carrier] = [*beside, *(carrier_from_spec(spec, context) for spec in via)]
         self._room = None if room is None else room.hex()
         self._me = None if identity is None else bytes(identity.verify_key)
         self._bus = bus
-        self._troubles: dict[str, str] = {}
+        self._troubles: dict[str, SignalError] = {}
+        self._worked: set[str] = set()
 
     @property
     def places(self) -> list[str]:
@@ -66,16 +73,36 @@ class Carriage:
     @property
     def troubles(self) -> list[str]:
         """A sentence for each carrier that does not work now."""
-        return list(self._troubles.values())
+        return [f"{spec}: {error}" for spec, error in self._troubles.items()]
+
+    def events(self) -> list[AnyEvent]:
+        """What a subscriber that comes later has to know."""
+        return [NoticeEvent(message=trouble) for trouble in self.troubles]
 
     def on_carrier(self, spec: str, error: SignalError | None) -> None:
         """Say once that a carrier does not work, so that nobody can be reached by it, or works again."""
         if error is None:
+            self._worked |= {carrier.spec for carrier in self.carriers if carrier.spec == spec}
             if self._troubles.pop(spec, None) is not None:
                 self._bus.publish(NoticeEvent(message=f"{spec} works again."))
         elif spec not in self._troubles:
-            self._troubles[spec] = f"{spec}: {error}"
-            self._bus.publish(NoticeEvent(message=self._troubles[spec]))
+            self._troubles[spec] = error
+            self._bus.publish(NoticeEvent(message=f"{spec}: {error}"))
+
+    async def hopeless(self) -> str:
+        """Wait until it is clear that no carrier works, and say why; for ever where one might.
+
+        That is when all of them find out by themselves, and none worked in its first time.
+        """
+        if not self.carriers or not all(isinstance(carrier, Active) for carrier in self.carriers):
+            await trio.sleep_forever()
+        await trio.sleep(_PATIENCE)
+        while len(self._troubles) < len(self.carriers) and not self._worked:
+            await trio.sleep(_WATCH)
+        if self._worked:
+            await trio.sleep_forever()
+        spec, error = next(iter(self._troubles.items()))
+        return f"{spec}: {error.message}"
 
     async def look(self, *, newcomer: bool) -> None:
         """Tell what the lobbies show that one should know; anybody may have written it: it decides nothing.

@@ -45,6 +45,12 @@ def shows_offers(via: Sequence[str]) -> bool:
     return any(map(shows_by_itself, map(carrier_from_spec, checked_carriers(via))))
 
 
+def shows_nothing(via: Sequence[str]) -> bool:
+    """Whether there is nothing to be found by these without an invitation. UsageError as look_into."""
+    carriers = [carrier_from_spec(spec) for spec in checked_carriers(via)]
+    return bool(carriers) and all(not each.bare and not isinstance(each, Lobby) for each in carriers)
+
+
 async def await_offer(via: Sequence[str]) -> Offer:
     """The first offer that one of these carriers shows and that invites newcomers; may take for ever."""
     found: list[Offer] = []

@@ -234,16 +234,19 @@ class Node:
         self, *, since: int | None = None, watching: bool = True
     ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
         if self._seat is not None:
-            more = self._threshold.pairing.events()
+            more = [*self._threshold.pairing.events(), *self._troubles()]
             async with self._seat.events(since=since, watching=watching, more=more) as events:
                 yield events
             return
         # A newcomer's subscriber gets all of the history as it arrives, after the `room` event.
         with self._bus.subscribe(watching=watching) as subscription:
             newcomer = self._newcomer.events() if self._newcomer is not None else []
-            for event in (*newcomer, *self._threshold.pairing.events()):
+            for event in (*newcomer, *self._threshold.pairing.events(), *self._troubles()):
                 subscription.put(event)
             yield subscription
+
+    def _troubles(self) -> list[AnyEvent]:
+        return self._carriage.events() if self._carriage is not None else []
 
     def _seat_for_good(self) -> Seat:
         assert self._seat is not None, "only members get here"
@@ -336,6 +339,7 @@ class Node:
                     meet = partial(meet, offer_life=self._offer_life)
                     nursery.start_soon(partial(meet, identity=identity, links=links[0], in_band=in_band))
                     nursery.start_soon(self._show, carriage, identity)
+                    nursery.start_soon(self._threshold.despair, carriage)
                     nursery.start_soon(self._go)
                     if self._newcomer is not None:
                         nursery.start_soon(self._threshold.reception.guest.run)

@@ -30,6 +30,7 @@ from signaling.description import Offer, RoomId
 from signaling.invitation import Invitation
 from signaling.refusal import Reason
 
+_NO_CARRIER: Final = "Check your network and that address, or agree on another carrier: --via."
 _NEW_TOKEN: Final = "Ask for a new token, and join with that."
 
 
@@ -134,6 +135,17 @@ class Threshold:
             offer_life=offer_life,
             faults=self._faults,
         )
+
+    async def despair(self, carriage: Carriage) -> None:
+        """End a newcomer's waiting when nothing of what may carry for it works."""
+        newcomer = self._newcomer()
+        if newcomer is None or newcomer.invitation is None:
+            return
+        why = await carriage.hopeless()
+        if not self._mesh.linked():
+            newcomer.give_up(
+                Unreachable(f"No member can be reached, for nothing carries: {why}", _NO_CARRIER)
+            )
 
     def wanted(self) -> set[bytes]:
         """Whom we want a link with and have none."""

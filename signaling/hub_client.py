@@ -5,6 +5,7 @@ else we knock. Proxies of the environment are not asked: the link itself goes pa
 nothing, and most hubs stand in the same network.
 """
 
+import os
 import re
 import socket
 import ssl
@@ -224,19 +225,28 @@ def _sentence(error: BaseException) -> str:
         return "The hub does not answer."
     if isinstance(error, httpx.RemoteProtocolError):
         return "The hub broke off, or what answers there is none."
-    seen, cause = 0, error.__cause__ or error.__context__
-    found = error if isinstance(error, OSError) else None
-    while cause is not None and seen < 16:
-        found = cause if isinstance(cause, OSError) else found
-        seen, cause = seen + 1, cause.__cause__ or cause.__context__
-    match found:
-        case ssl.SSLCertVerificationError():
-            return f"The hub's certificate cannot be trusted: {found.verify_message}."
+    match _deepest(error):
+        case ssl.SSLCertVerificationError(verify_message=why):
+            return f"The hub's certificate cannot be trusted: {why}."
         case ssl.SSLError():
             return "The hub does not speak TLS as it should."
         case socket.gaierror():
             return "The hub's name is not known."
-        case OSError(strerror=str(reason)):
-            return f"The hub cannot be reached: {reason}."
+        case OSError(errno=int(number)):
+            return f"The hub cannot be reached: {os.strerror(number)}."
         case _:
             return HubAway.message
+
+
+def _deepest(error: BaseException | None) -> OSError | None:
+    """What the operating system or TLS said, below all that was made of it."""
+    found = None
+    for _ in range(32):
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif error is None:
+            break
+        if isinstance(error, OSError) and (error.errno or found is None):
+            found = error
+        error = error.__cause__ or error.__context__
+    return found
