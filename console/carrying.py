@@ -4,6 +4,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from console.countdown import ANSWER, OFFER, RECONNECT, Countdown
 from console.out import Out
 from node.tokens import invites
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:  # it is needed only where tokens are drawn
     from console.pictures import QrFile
 
 _REMEMBERED: Final = 16  # tokens; one can be told of twice
+_COUNTED: Final = {"offer": OFFER, "answer": ANSWER}  # an invitation is good for a day, and nobody waits
 
 _RECONNECT: Final = "offer to a member"
 _WHAT: Final = {
@@ -30,7 +32,10 @@ _DO: Final = {
         "  pigeon join TOKEN --as NICK",
         "Often that is all. If they get an answer to send back, paste it here, or type: pigeon carry TOKEN",
     ),
-    "answer": ("If you are not connected within seconds, send it back to whoever invited you.",),
+    "answer": (
+        "If you are not connected within seconds, send it back to whoever invited you, and keep this running",
+        "until they have used it. After that time both of you need a new token.",
+    ),
 }
 
 
@@ -44,6 +49,7 @@ class Carrying:
         self._qr_file = qr_file
         self._draw = draw or qr_file is not None
         self._shown: deque[str] = deque(maxlen=_REMEMBERED)
+        self.countdown = Countdown(out)
 
     def draw(self) -> None:
         """From now on as a QR code too."""
@@ -64,6 +70,9 @@ class Carrying:
         if self._qr_file is not None:
             await self._out.note(f"The same as a picture: {self._qr_file.path}")
         await self._show_code(token)  # last, or it would be scrolled away by what is said about it
+        if kind in _COUNTED:
+            counted = RECONNECT if what == _RECONNECT else _COUNTED[kind]
+            self.countdown.add(token, what=counted, expires=expires / 1000)
 
     async def _show_code(self, token: str) -> None:
         if not self._draw:

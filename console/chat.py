@@ -1,6 +1,5 @@
 """A conversation with one node: events go to the screen, lines go to the node, until somebody quits."""
 
-import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 import trio
 
 from console.lines import LineReader
+from console.out import stdin_is_terminal
 from console.screen import Screen
 from console.settling import Settling
 from console.talk import Talk
@@ -31,7 +31,6 @@ from node.tokens import carried_by_hand
 
 _BACKLOG: Final = 1000  # events; whoever was shown so many was cut off for being slow, not refused
 _ANSWERS_AFTER: Final = 5.0  # seconds; mostly a direct link comes up first, and nobody has to carry one
-_NEARLY_OVER: Final = 120  # seconds
 _CHANGES_WHO_IS_UP = RoomEvent | PeerEvent | AdmittedEvent | RemovedEvent
 
 
@@ -75,6 +74,7 @@ class Chat:
         A stream that was cut off, because nobody read what we wrote, is asked for again from where it ended.
         """
         self._nursery = nursery  # of the conversation: answers wait in it a little
+        nursery.start_soon(partial(self._screen.count, typed=self._watching and stdin_is_terminal()))
         self._next = since
         cut_off = await self._show_until_cut_off(events)
         while cut_off:
@@ -113,10 +113,6 @@ class Chat:
             case TokenEvent(kind="answer") if self._screen.for_people:
                 assert self._nursery is not None
                 self._nursery.start_soon(self._show_answer, event, self._links)
-            case TokenEvent() if self._screen.for_people:
-                await self._show_token(event)
-                assert self._nursery is not None
-                self._nursery.start_soon(self._remind, event, self._links)
             case TokenEvent() | InviteEvent():
                 await self._show_token(event)
             case _:
@@ -148,17 +144,6 @@ class Chat:
         await trio.sleep(_ANSWERS_AFTER)
         if links == self._links:
             await self._show_token(answer)
-
-    async def _remind(self, offer: TokenEvent, links: int) -> None:
-        """That an offer is over soon, unless somebody was reached meanwhile."""
-        wait = offer.expires / 1000 - time.time() - _NEARLY_OVER
-        if wait <= 0:
-            return
-        await trio.sleep(wait)
-        if links == self._links:
-            left = _NEARLY_OVER // 60
-            message = f"The offer is good for {left} more minutes; /invite makes a new one."
-            await self._screen.event(NoticeEvent(message=message))
 
     async def _show_token(self, event: AnyEvent) -> None:
         try:

@@ -8,6 +8,7 @@ HELP = """\
 /admit NICK     let somebody in who asks (compare the safety words first)
 /remove NICK    be for removing a member; a quorum decides
 /invite         one more invitation, good for one person
+/renew          a new offer in the place of the last one (Enter does it too, when that is over or nearly)
 /scan FILE      take the token out of a picture (a photo or a screenshot of a QR code)
 /quit           leave the chat; what is pending stays on this disk
 //text          a message that begins with a slash
@@ -46,6 +47,11 @@ class Invite:
 
 
 @dataclass(frozen=True, slots=True)
+class Renew:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     file: str
 
@@ -73,12 +79,13 @@ class Wrong:
     hint: str
 
 
-Command = Say | Who | Status | Admit | Remove | Invite | Scan | Help | Quit | Nothing | Wrong
+Command = Say | Who | Status | Admit | Remove | Invite | Renew | Scan | Help | Quit | Nothing | Wrong
 
 _PLAIN: dict[str, Command] = {
     "who": Who(),
     "status": Status(),
     "invite": Invite(),
+    "renew": Renew(),
     "help": Help(),
     "quit": Quit(),
 }

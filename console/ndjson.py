@@ -93,3 +93,10 @@ class JsonScreen:
 
     async def notice(self, text: str) -> None:
         await self._out.note(text)
+
+    async def count(self, *, typed: bool) -> None:
+        pass  # each token says when it expires
+
+    @property
+    def renewable(self) -> str | None:
+        return None

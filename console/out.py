@@ -6,6 +6,7 @@ import sys
 
 import trio
 
+from console.bottom import BottomRow
 from console.sanitize import one_line
 from console.settings import Settings
 from node.events import ErrorEvent
@@ -18,6 +19,8 @@ class Out:
         self._quiet = settings.quiet
         self._turn = trio.Lock()
         self._unfinished = False  # a line of progress stands on the terminal
+        self._bottom = BottomRow()
+        self._plain = not settings.color
 
     async def data(self, text: bytes) -> None:
         async with self._turn:
@@ -44,6 +47,28 @@ class Out:
         async with self._turn:
             self._unfinished = True
             await trio.to_thread.run_sync(_write_all, sys.stderr.fileno(), encoded, abandon_on_cancel=True)
+        return True
+
+    @property
+    def counts(self) -> bool:
+        """Whether somebody looks at a terminal, and wants to read how time goes by."""
+        return not self._quiet and sys.stderr.isatty()
+
+    async def standing(self, text: str) -> bool:
+        """The last row of the terminal; empty: none. False where it cannot be used so."""
+        if not self.counts or self._plain or not stderr_is_terminal():
+            return False
+        try:
+            columns, rows = os.get_terminal_size(sys.stderr.fileno())
+        except OSError:
+            return False
+        async with self._turn:
+            change = self._bottom.show(text, columns=columns, rows=rows)
+            if change:
+                encoded = change.encode(sys.stderr.encoding or "utf-8", "replace")
+                await trio.to_thread.run_sync(
+                    _write_all, sys.stderr.fileno(), encoded, abandon_on_cancel=True
+                )
         return True
 
     async def _wipe(self) -> None:

@@ -36,6 +36,7 @@ from node.events import (
     IdentityEvent,
     InviteEvent,
     NoticeEvent,
+    OverEvent,
     PeerEvent,
     PendingEvent,
     ProgressEvent,
@@ -89,6 +90,8 @@ class PlainScreen:
                 await self._carrying.show(kind_of(event.token), event.token, expires=event.expires)
             case TokenEvent():
                 await self._carrying.show(event.kind, event.token, expires=event.expires)
+            case OverEvent():
+                self._carrying.countdown.over(event.token, reason=event.reason)
             case StatusEvent():
                 await self.status(event, why=False)
             case ErrorEvent():
@@ -134,6 +137,8 @@ class PlainScreen:
                 self._removals.pop(event.member, None)
                 await self._out.note(removed_text(event, me=self._me))
             case PeerEvent():
+                if event.state == "up":
+                    self._carrying.countdown.linked()
                 await self._out.note(f"· {one_line(event.nick) or event.member[:12]} is {event.state}")
             case EvidenceEvent():
                 await self._out.note(evidence_text(event))
@@ -178,6 +183,13 @@ class PlainScreen:
 
     async def notice(self, text: str) -> None:
         await self._out.note(text)
+
+    async def count(self, *, typed: bool) -> None:
+        await self._carrying.countdown.run(typed=typed)
+
+    @property
+    def renewable(self) -> str | None:
+        return self._carrying.countdown.renewable
 
     async def _data(self, text: str) -> None:
         await self._out.data(f"{text}\n".encode(sys.stdout.encoding or "utf-8", "replace"))

@@ -37,6 +37,15 @@ class Screen(Protocol):
     async def notice(self, text: str) -> None:
         """A sentence or a few for people, on standard error; not with --quiet."""
 
+    async def count(self, *, typed: bool) -> None:
+        """Show how long what was shown to be carried is still good, where somebody looks; until cancelled.
+
+        `typed`: there is a chat line, so that `renewable` is renewed by an empty one."""
+
+    @property
+    def renewable(self) -> str | None:
+        """The offer, shown to people, that is over or nearly."""
+
 
 def make_screen(settings: Settings, *, qr_out: Path | None = None, draw: bool = False) -> Screen:
     """The screen that the options ask for. UsageError when `qr_out` could never be written.

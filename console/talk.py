@@ -13,6 +13,7 @@ from console.commands import (
     Nothing,
     Quit,
     Remove,
+    Renew,
     Say,
     Scan,
     Status,
@@ -146,6 +147,8 @@ class Talk:
                     await self._screen.event(await self._node.remove(who))
                 case Invite():
                     await self._screen.event(await self._node.invite())
+                case Renew():
+                    await self._screen.event(await self._node.renew(self._screen.renewable))
                 case Scan(file=file):
                     await self._carry((await token_in_picture(file, wanted=self._wanted())).text)
                 case Help():
@@ -153,7 +156,8 @@ class Talk:
                 case Quit():
                     return True
                 case Nothing():
-                    pass
+                    if self._screen.renewable is not None and stdin_is_terminal():
+                        await self._screen.event(await self._node.renew(self._screen.renewable))
                 case Wrong(message=message, hint=hint):
                     await self._error(message, hint)
                 case _:

@@ -56,6 +56,12 @@ class NodeApi(Protocol):
 
     async def invite(self) -> InviteEvent: ...
 
+    async def renew(self, token: str | None = None) -> InviteEvent:
+        """A fresh offer in the place of one that this node showed, open or expired; of the newest without
+        `token`. UsageError if there is none, or somebody has answered it; ConnectFailed without any address.
+        """
+        ...
+
     async def carry(self, text: str) -> str:
         """A token that a person brought, wherever it stands in the text: what it was, `offer` or `answer`.
 

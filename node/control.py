@@ -31,6 +31,7 @@ from node.wire import (
     Lines,
     LineTooLong,
     RemoveCall,
+    RenewCall,
     Reply,
     RoomCall,
     SayCall,
@@ -151,6 +152,8 @@ async def _perform(node: NodeApi, call: AnyCall) -> object:
             return await node.leave()
         case InviteCall():
             return await node.invite()
+        case RenewCall(token=token):
+            return await node.renew(token)
         case CarryCall(text=text):
             return await node.carry(text)
         case EventsCall():
@@ -246,6 +249,9 @@ class RemoteNode:
 
     async def invite(self) -> InviteEvent:
         return await self._call(InviteCall(), InviteEvent)
+
+    async def renew(self, token: str | None = None) -> InviteEvent:
+        return await self._call(RenewCall(token=token), InviteEvent)
 
     async def carry(self, text: str) -> str:
         return await self._call(CarryCall(text=text), str)

@@ -45,6 +45,17 @@ class TokenEvent(Event, frozen=True, tag="token"):
     expires: int
 
 
+class OverEvent(Event, frozen=True, tag="over"):
+    """A token that was shown is of no use any more."""
+
+    kind: str
+    """`offer` or `answer`."""
+    token: str
+    reason: str
+    """`used`; `expired`; `stale`: the addresses it names are ours no more; `withdrawn`: another took its
+    place, or nobody needs it."""
+
+
 class AsksEvent(Event, frozen=True, tag="asks"):
     member: str
     nick: str
@@ -209,6 +220,7 @@ AnyEvent = (
     RoomEvent
     | InviteEvent
     | TokenEvent
+    | OverEvent
     | AsksEvent
     | AdmittedEvent
     | RemovalEvent

@@ -223,6 +223,10 @@ class Node:
         invitation = await self._invitation()
         return InviteEvent(token=invitation.to_token(), expires=invitation.expires * 1000)
 
+    async def renew(self, token: str | None = None) -> InviteEvent:
+        self._still_seated()
+        return await self._threshold.pairing.renew(token)
+
     async def _invitation(self) -> Invitation:
         return await self._seated().invite(self._carriage.places if self._carriage is not None else ())
 

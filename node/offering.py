@@ -97,6 +97,7 @@ class Offering:
             for wish in self.offers:
                 shown = wish.offer.candidates if wish.offer is not None else ()
                 if wish.moved() or self.rtc.has_moved(shown):
+                    wish.stale = True
                     wish.failure = ConnectFailed(
                         "This machine has another address now: a token shown before leads nowhere.",
                         "/invite makes a new one.",

@@ -8,6 +8,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 import trio
@@ -22,6 +23,18 @@ _MAX_NAMES: Final = 64  # of those who knocked with an offer in hand
 
 Welcome = Callable[[bytes, bool], bool]
 """(who answers, whether the offer invites newcomers): may it?"""
+
+
+class Fate(Enum):
+    """Why an offer is over."""
+
+    USED = "used"
+    """Somebody answered it."""
+    EXPIRED = "expired"
+    STALE = "stale"
+    """The addresses that it names are this machine's no more."""
+    WITHDRAWN = "withdrawn"
+    """Another took its place, or nobody needs it."""
 
 
 @dataclass(eq=False)
@@ -39,16 +52,40 @@ class OpenOffer:
     names: set[str] = field(default_factory=set)
     moved: Callable[[], bool] = lambda: False
     """Whether an address in it leads here no more."""
+    stale: bool = False
+
+    def fate(self) -> Fate:
+        """Once it takes no answer any more."""
+        if self.answer is not None:
+            return Fate.USED
+        if self.stale:
+            return Fate.STALE
+        # A second early is no other reason: the sleep until then may end a little before the clock says so.
+        over = self.offer is not None and self.offer.expires <= time.time() + 1
+        return Fate.EXPIRED if over else Fate.WITHDRAWN
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What stays of one; `answer`: the one that was taken, or b""."""
+
+    offer: bytes
+    answer: bytes
+    invites: bool
 
 
 class OpenOffers:
     """Those of one node. `wishes` are for who makes connections; answers come in by take() and hear()."""
 
-    def __init__(self, *, welcome: Welcome, faults: Counter[str]) -> None:
+    def __init__(
+        self, *, welcome: Welcome, on_over: Callable[[OpenOffer], None], faults: Counter[str]
+    ) -> None:
+        """`on_over`: told of each offer once, as soon as it takes no answer any more."""
         self._welcome = welcome
+        self._on_over = on_over
         self._faults = faults
         self._open: list[OpenOffer] = []
-        self._past: OrderedDict[bytes, bytes] = OrderedDict()  # the answers taken, or b"", by their hint
+        self._past: OrderedDict[bytes, _Past] = OrderedDict()  # by the hint in answers to it
         self._wishes = trio.open_memory_channel[OpenOffer](_MAX_OPEN)
 
     def wishes(self) -> AsyncIterator[OpenOffer]:
@@ -62,7 +99,10 @@ class OpenOffers:
         return iter(list(self._open))
 
     async def open(self, *, invites: bool) -> OpenOffer:
-        """One more, made when this returns; the oldest gives way when there are too many. ConnectFailed."""
+        """One more, made when this returns; the oldest gives way when there are too many. ConnectFailed.
+
+        Who is cancelled meanwhile leaves none behind.
+        """
         while len(self._open) >= _MAX_OPEN:
             self._open[0].failure = ConnectFailed(
                 f"At most {_MAX_OPEN} tokens can wait for somebody: the oldest does not any more.",
@@ -71,11 +111,33 @@ class OpenOffers:
             self.withdraw(self._open[0])
         wish = OpenOffer(invites=invites)
         self._open.append(wish)
-        await self._wishes[0].send(wish)
-        await wish.made.wait()
+        try:
+            await self._wishes[0].send(wish)
+            await wish.made.wait()
+        except trio.Cancelled:
+            self.withdraw(wish)
+            raise
         if wish.failure is not None:
             raise wish.failure
+        if wish.offer is None:
+            raise ConnectFailed("The node is stopping.", "Start it again, then: /invite.")
         return wish
+
+    async def renew(self, offer: bytes | None) -> OpenOffer:
+        """A fresh one in the place of this one of ours (None: of the newest), open or over; ConnectFailed.
+
+        SignalError where there is none, or somebody has answered it.
+        """
+        for former in reversed(self._open):
+            if former.offer is not None and offer in (None, encode(former.offer)):
+                self.withdraw(former)
+                return await self.open(invites=former.invites)
+        past = next((each for each in reversed(self._past.values()) if offer in (None, each.offer)), None)
+        if past is None:
+            raise NotForUs("There is no offer that could be renewed.", "/invite makes one.")
+        if past.answer:
+            raise Replayed("Somebody has answered this offer.", "/invite makes another one.")
+        return await self.open(invites=past.invites)
 
     def withdraw(self, wish: OpenOffer) -> None:
         """Nobody needs it any more; one that was answered goes on."""
@@ -85,12 +147,15 @@ class OpenOffers:
 
     def close(self, wish: OpenOffer) -> None:
         """It takes no answer any more."""
-        if wish in self._open:
-            self._open.remove(wish)
+        if wish not in self._open:
+            return
+        self._open.remove(wish)
         if wish.offer is not None:
-            self._past[wish.offer.hash[:4]] = b"" if wish.answer is None else encode(wish.answer)
+            answer = b"" if wish.answer is None else encode(wish.answer)
+            self._past[wish.offer.hash[:4]] = _Past(encode(wish.offer), answer, wish.invites)
             if len(self._past) > _MAX_PAST:
                 self._past.popitem(last=False)
+            self._on_over(wish)
 
     def take(self, data: bytes) -> None:
         """An answer that was carried; SignalError. One that came by another way and did its work is none."""
@@ -102,9 +167,9 @@ class OpenOffers:
                 return self._accept(wish, answer)
         if hint not in self._past:
             raise NotForUs("This answer is to no offer of this node.", "Answer the token it shows now.")
-        if self._past[hint] == data:
+        if self._past[hint].answer == data:
             return None
-        if not self._past[hint]:
+        if not self._past[hint].answer:
             raise Expired("The offer that this answers is over.", "Make a new one: /invite.")
         raise Replayed("Somebody else answered this offer before.", "Make a new one: /invite.")
 

@@ -7,14 +7,15 @@ from typing import Final, assert_never
 
 from node.bus import Bus
 from node.errors import ConnectFailed, UsageError
-from node.events import InviteEvent, NoticeEvent, TokenEvent
-from node.open_offers import OpenOffers, Welcome
+from node.events import InviteEvent, NoticeEvent, OverEvent, TokenEvent
+from node.open_offers import Fate, OpenOffer, OpenOffers, Welcome
 from signaling.carrier import Carrier, Hands
 from signaling.description import Identity, Offer, RoomId, decode_offer, encode
 from signaling.errors import ForeignRoom, OwnToken, Replayed, SignalError
 from signaling.token import Kind, find_tokens, from_token, to_token
 
 _MAX_CARRIED: Final = 256
+_SLACK: Final = 1000  # ms
 _NO_HANDS: Final = UsageError(
     "This room has no carrier whose tokens people carry.", "Reopen it with --via paste or --via qr."
 )
@@ -32,7 +33,7 @@ class Pairing:
         admits: Callable[[Offer], bool],
         faults: Counter[str],
     ) -> None:
-        self.offers = OpenOffers(welcome=welcome, faults=faults)
+        self.offers = OpenOffers(welcome=welcome, on_over=self._on_over, faults=faults)
         self._room = room
         self._bus = bus
         self._admits = admits
@@ -71,9 +72,15 @@ class Pairing:
 
     async def invite(self) -> InviteEvent:
         """An offer that lets one newcomer in; ConnectFailed without any address."""
-        wish = await self.offers.open(invites=True)
-        assert wish.offer is not None
-        return InviteEvent(token=to_token(Kind.OFFER, encode(wish.offer)), expires=wish.offer.expires * 1000)
+        return _shown(await self.offers.open(invites=True))
+
+    async def renew(self, token: str | None) -> InviteEvent:
+        """A fresh offer in the place of one of ours, open or expired (None: of the newest); as invite()."""
+        try:
+            offer = None if token is None else from_token(token, expected=Kind.OFFER)[1]
+            return _shown(await self.offers.renew(offer))
+        except SignalError as error:
+            raise UsageError(error.message, error.hint) from error
 
     def carry(self, text: str) -> str:
         """As NodeApi.carry; of several tokens the first that is of use: people copy whole conversations."""
@@ -149,4 +156,21 @@ class Pairing:
                 self._told[token] = event
                 self._bus.publish(event)
         for token in [token for token in self._told if token not in shown]:
-            del self._told[token]
+            gone = self._told.pop(token)
+            if gone.kind == "answer":
+                expired = gone.expires <= time.time() * 1000 + _SLACK
+                self._over(gone.kind, token, Fate.EXPIRED if expired else Fate.USED)
+
+    def _on_over(self, wish: OpenOffer) -> None:
+        """People hear of what they were shown."""
+        token = _shown(wish).token
+        if wish.invites or token in self._told:
+            self._over("offer", token, wish.fate())
+
+    def _over(self, kind: str, token: str, fate: Fate) -> None:
+        self._bus.publish(OverEvent(kind=kind, token=token, reason=fate.value))
+
+
+def _shown(wish: OpenOffer) -> InviteEvent:
+    assert wish.offer is not None
+    return InviteEvent(token=to_token(Kind.OFFER, encode(wish.offer)), expires=wish.offer.expires * 1000)

@@ -52,6 +52,10 @@ class InviteCall(Call, frozen=True, tag="invite"):
     pass
 
 
+class RenewCall(Call, frozen=True, tag="renew"):
+    token: str | None = None
+
+
 class CarryCall(Call, frozen=True, tag="carry"):
     text: str
 
@@ -72,6 +76,7 @@ AnyCall = (
     | RemoveCall
     | LeaveCall
     | InviteCall
+    | RenewCall
     | CarryCall
     | EventsCall
 )

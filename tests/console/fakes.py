@@ -37,6 +37,7 @@ class SpokenTo:
         self.stopping = stopping
         self.finish = finish
         self.said: list[str] = []
+        self.renewed: list[str | None] = []
         self.unordered: dict[str, str] = {}
         self._events, self._source = trio.open_memory_channel[AnyEvent](100)
 
@@ -91,6 +92,10 @@ class SpokenTo:
     async def invite(self) -> InviteEvent:
         return InviteEvent(token="pigeon:X", expires=0)
 
+    async def renew(self, token: str | None = None) -> InviteEvent:
+        self.renewed.append(token)
+        return InviteEvent(token="pigeon:Y", expires=0)
+
     async def carry(self, text: str) -> str:
         raise UsageError("This room has no carrier whose tokens people carry.", "Say something else.")
 
@@ -112,6 +117,7 @@ class Noted(Screen):
     def __init__(self) -> None:
         self.shown: list[str] = []
         self.events: list[Event] = []
+        self.old: str | None = None
 
     async def know(self, room: RoomEvent) -> None:
         self.known = room
@@ -134,3 +140,10 @@ class Noted(Screen):
 
     async def notice(self, text: str) -> None:
         self.shown.append("notice")
+
+    async def count(self, *, typed: bool) -> None:
+        pass
+
+    @property
+    def renewable(self) -> str | None:
+        return self.old

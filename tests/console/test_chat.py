@@ -1,6 +1,5 @@
 """A conversation with a node that does what it is told, in virtual time."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +11,7 @@ from console.chat import converse
 from console.lines import LineReader
 from node.bus import MAX_BEHIND, Bus, FellBehind
 from node.errors import NodeError, NoQuorum, NotAMember, TimedOut, Unreachable
-from node.events import AnyEvent, FinalEvent, NoticeEvent, PeerEvent, PendingEvent, RemovedEvent, TokenEvent
+from node.events import AnyEvent, FinalEvent, PeerEvent, PendingEvent, RemovedEvent, TokenEvent
 from tests.console.fakes import ROOM, Noted, SpokenTo, final
 
 
@@ -86,39 +85,6 @@ class Answering(SpokenTo):
             await trio.sleep(60)
 
         yield tell()
-
-
-class Offering(SpokenTo):
-    """A node that has an offer out for ten minutes, and reaches somebody by it after so many seconds."""
-
-    def __init__(self, *, reached_after: float) -> None:
-        super().__init__()
-        self._reached_after = reached_after
-
-    @asynccontextmanager
-    async def events(
-        self, *, since: int | None = None, watching: bool = True
-    ) -> AsyncIterator[AsyncIterator[AnyEvent]]:
-        async def tell() -> AsyncIterator[AnyEvent]:
-            yield ROOM
-            yield TokenEvent(kind="offer", token="pigeon:X", expires=int((time.time() + 600) * 1000))
-            yield TokenEvent(kind="offer", token="pigeon:OLD", expires=int((time.time() + 60) * 1000))
-            await trio.sleep(self._reached_after)
-            yield PeerEvent(member="bb", nick="bob", state="up")
-            await trio.sleep(900)
-
-        yield tell()
-
-
-@pytest.mark.parametrize(("reached_after", "reminded"), [(60, 0), (590, 1)])
-async def test_an_offer_that_nobody_has_used_is_said_to_be_over_soon(
-    autojump_clock: MockClock, reached_after: float, reminded: int
-) -> None:
-    screen = Noted()
-    with pytest.RaisesGroup(Unreachable):  # that is how this node ends
-        await converse(Offering(reached_after=reached_after), screen, None, timeout=None)
-    told = [event.message for event in screen.events if isinstance(event, NoticeEvent)]
-    assert told == ["The offer is good for 2 more minutes; /invite makes a new one."] * reminded
 
 
 @pytest.mark.parametrize(("reached_after", "shown"), [(1, []), (20, ["token"])])

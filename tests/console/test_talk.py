@@ -152,3 +152,27 @@ async def test_the_end_of_input_waits_until_what_was_said_is_final_however_early
             await talk.on_admitted()
     assert node.said == ["one", "two"]
     assert node.unordered == {}
+
+
+@pytest.mark.parametrize(
+    ("terminal", "old", "renewed"), [(True, OFFER, [OFFER]), (True, None, []), (False, OFFER, [])]
+)
+async def test_enter_at_a_terminal_renews_an_offer_that_is_over_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, old: str | None, renewed: list[str]
+) -> None:
+    monkeypatch.setattr("console.talk.stdin_is_terminal", lambda: terminal)
+    node = Carrying()
+    talk, screen = talk_to(node)
+    screen.old = old
+    await talk.run(typed("", "  ", "/quit") if not renewed else typed("", "/quit"), timeout=None)
+    assert (node.renewed, node.said) == (renewed, [])
+    assert screen.shown == ["invite"] * len(renewed)
+
+
+@pytest.mark.parametrize("old", [OFFER, None])
+async def test_renew_takes_the_place_of_the_one_that_is_over_or_else_of_the_last(old: str | None) -> None:
+    node = Carrying()
+    talk, screen = talk_to(node)
+    screen.old = old
+    await talk.run(typed("/renew"), timeout=None)
+    assert (node.renewed, screen.shown) == ([old], ["invite"])

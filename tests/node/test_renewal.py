@@ -1,0 +1,112 @@
+"""Offers that are renewed, and what is told of each that is over."""
+
+import time
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from node.control import connect_control
+from node.errors import ConnectFailed, UsageError
+from node.events import NoticeEvent, OverEvent, TokenEvent
+from node.node import read_invitation
+from signaling.description import Offer
+from tests.node.rooms import DEADLINE, Person
+from tests.node.test_open_offers import answer_of, by_hand, inviting
+from tests.node.test_tokens_of_members import acquainted, shown_offer
+
+
+async def fate_of(person: Person, token: str) -> str:
+    return (await person.told.wait(OverEvent, lambda event: event.token == token)).reason
+
+
+async def test_a_fresh_offer_takes_the_place_of_one_that_is_open(tmp_path: Path) -> None:
+    async with inviting(tmp_path) as (ann, first):
+        second = await ann.node.renew(first.token)
+        assert await fate_of(ann, first.token) == "withdrawn"
+        await ann.told.wait(TokenEvent, lambda event: event.token == second.token)
+        with trio.fail_after(DEADLINE):
+            while len(ann.node._threshold.pairing.events()) > 1:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+        assert [event.token for event in ann.node._threshold.pairing.events()] == [second.token]
+        async with by_hand(tmp_path, "bob").joining(second.token) as bob:
+            await bob.admitted()
+        assert await fate_of(ann, second.token) == "used"
+
+
+async def test_one_that_expired_is_renewed_for_the_same_kind_of_person(tmp_path: Path) -> None:
+    async with inviting(tmp_path, offer_life=2) as (ann, first):
+        assert await fate_of(ann, first.token) == "expired"
+        await ann.told.wait(NoticeEvent, lambda event: "not used in time" in event.message)
+        renewed = await ann.node.renew(first.token)
+        assert renewed.expires > first.expires
+        again = read_invitation(renewed.token)
+        assert isinstance(again, Offer) and again.invites
+
+
+async def test_one_for_a_member_is_renewed_as_such_also_through_the_socket(tmp_path: Path) -> None:
+    async with acquainted(tmp_path) as (_, bob), bob.up():
+        token = await shown_offer(bob)
+        remote = await connect_control(bob.home, bob.room)
+        assert remote is not None
+        offer = read_invitation((await remote.renew(token)).token)
+        assert isinstance(offer, Offer) and not offer.invites
+        assert await fate_of(bob, token) == "withdrawn"
+
+
+async def test_without_a_token_the_newest_is_renewed(tmp_path: Path) -> None:
+    async with inviting(tmp_path) as (ann, first):
+        second = await ann.node.invite()
+        third = await ann.node.renew()
+        assert await fate_of(ann, second.token) == "withdrawn"
+        await ann.told.wait(TokenEvent, lambda event: event.token == third.token)
+        open_now = {event.token for event in ann.node._threshold.pairing.events()}
+        assert {first.token, third.token} <= open_now
+
+
+async def test_what_cannot_be_renewed_is_told_from_each_other(tmp_path: Path) -> None:
+    ann = await by_hand(tmp_path, "ann").found()
+    async with ann.up():
+        with pytest.raises(UsageError, match="no offer that could be renewed"):
+            await ann.node.renew()
+        token = (await ann.node.invite()).token
+        async with by_hand(tmp_path, "bob").joining(token) as bob:
+            await bob.admitted()
+            for used in (token, None):
+                with pytest.raises(UsageError, match="Somebody has answered"):
+                    await ann.node.renew(used)
+            for wrong, sentence in (
+                (await answer_of(bob), "answer, not an offer"),
+                ("hello", "not a pigeon"),
+            ):
+                with pytest.raises(UsageError, match=sentence):
+                    await ann.node.renew(wrong)
+
+
+async def test_who_renews_without_an_address_hears_what_is_missing_and_may_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with inviting(tmp_path) as (ann, first):
+        with monkeypatch.context() as unplugged:
+            unplugged.setattr("node.webrtc._addresses", lambda loopback_only: ["203.0.113.77"])
+            with pytest.raises(ConnectFailed, match="no address"):
+                await ann.node.renew(first.token)
+        again = await ann.node.renew(first.token)
+        assert again.token != first.token
+
+
+async def test_an_answer_is_over_once_it_was_used_and_good_only_while_somebody_knocks(tmp_path: Path) -> None:
+    async with acquainted(tmp_path) as (ann, bob):
+        async with ann.up():
+            dead = await shown_offer(ann)
+        async with ann.up(), bob.up(offer_life=2):
+            await bob.node.carry(await shown_offer(ann))
+            answer = await answer_of(bob)
+            assert await fate_of(bob, answer) == "used"
+        async with bob.up(offer_life=2):
+            began = time.time()
+            await bob.node.carry(dead)
+            answer = await answer_of(bob)
+            shown = await bob.told.wait(TokenEvent, lambda event: event.token == answer)
+            assert shown.expires / 1000 - began < 4, "not as long as the offer is good"
