@@ -10,14 +10,19 @@ from typing import Final
 
 import trio
 
-from console.children import Child, Family, command, environment, family
-from tests.e2e.nats import MAPPING_TIME, Internet, internet
+from console.children import Child, Event, Family, command, environment, family
+from node.node import read_invitation
+from node.webrtc import CONNECT_DEADLINE as DEADLINE
+from signaling.description import Offer
+from tests.e2e.nats import MAPPING_TIME, Internet, Router, internet, stun_server
 from tests.e2e.networks import Host, needs_hosts
 
 pytestmark = needs_hosts
 LATE: Final = 300 if os.environ.get("NIGHTLY") == "1" else 60
 assert LATE > 3 * MAPPING_TIME
 PATIENCE: Final = 40.0
+SHORT: Final = 15
+"""Seconds of an offer's life, where nobody comes by it."""
 
 
 class People:
@@ -100,9 +105,74 @@ async def joiner_behind_a_nat(net: Internet, people: People) -> None:
     await are_linked(ann, bob)
 
 
+async def both_behind_nats(net: Internet, people: People) -> None:
+    """A STUN server tells both what to show, and asking it keeps that open."""
+    server, here, there = net.host(), net.router(), net.router()
+    async with stun_server(server) as stun:
+        ann, token = await people.invites(here.host(), "--stun", stun)
+        bob = await people.joins(there.host(), token, "--stun", stun)
+        answer = await answer_of(bob)
+        shown = of(token, here)
+        await late(ann, bob)
+        assert shown == {port for who, _, port in here.mappings() if who == server.address}
+        await ann.say(answer)
+        await are_linked(ann, bob)
+
+
+async def joiner_behind_a_nat_and_inviter_behind_a_firewall(net: Internet, people: People) -> None:
+    server, home, office = net.host(), net.router(), net.host()
+    office.guard()
+    async with stun_server(server) as stun:
+        ann, token = await people.invites(office)
+        bob = await people.joins(home.host(), token, "--stun", stun)
+        answer = await answer_of(bob)
+        await late(ann, bob)
+        assert office.dropped(), "it knocked all the time"
+        await ann.say(answer)
+        await are_linked(ann, bob)
+
+
+async def nothing_passes(net: Internet, people: People) -> None:
+    """Then both are told in time, and the next token works once something does."""
+    here, home = net.host(), net.router()
+    behind = home.host()
+    home.block_udp()
+    ann, token = await people.invites(here, "--offer-life", str(SHORT))
+    bob = await people.joins(behind, token)
+    answer = await answer_of(bob)
+    seen, began = len(ann.events), trio.current_time()
+    await ann.say(answer)
+    verdict = await ann.wait_for("notice", within=DEADLINE + 5, since=seen, where=is_verdict)
+    assert trio.current_time() - began > DEADLINE - 1
+    assert f"nothing came within {DEADLINE:g} s" in verdict["message"]
+    assert "a firewall may stand between" in verdict["message"]
+    error = await bob.wait_for("error", within=SHORT + 5)
+    assert error["message"].startswith("No member was reached: ")
+    assert (error["code"], await bob.wait(within=PATIENCE)) == (4, 4)
+    home.unblock_udp()
+    seen = len(ann.events)
+    await ann.say("/invite")
+    token = (await ann.wait_for("invite", within=PATIENCE, since=seen))["token"]
+    await are_linked(ann, await people.joins(behind, token))
+
+
+def is_verdict(event: Event) -> bool:
+    return "The connection was not made" in event["message"]
+
+
+def of(token: str, router: Router) -> set[int]:
+    """The ports of this router that an offer shows."""
+    offer = read_invitation(token)
+    assert isinstance(offer, Offer)
+    return {each.port for each in offer.candidates if each.address == router.address}
+
+
 PATHS: Final[tuple[Callable[[Internet, People], Awaitable[None]], ...]] = (
     inviter_behind_a_nat,
     joiner_behind_a_nat,
+    both_behind_nats,
+    joiner_behind_a_nat_and_inviter_behind_a_firewall,
+    nothing_passes,
 )
 
 
