@@ -1,36 +1,48 @@
-"""The way to one Redis: two connections that live and die together, and are made anew for as long as it takes.
+"""The way to one Redis: two connections that live and die together, and are made anew until it is there.
 
 This file alone sees coredis. While there is no Redis, whoever asks is told so at once: nobody waits for it.
 """
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import trio
-from coredis.connection import BaseConnection, TCPLocation, UnixDomainSocketLocation
-from coredis.exceptions import NoScriptError
+from coredis.connection import (
+    BaseConnection,
+    TCPConnection,
+    TCPLocation,
+    UnixDomainSocketConnection,
+    UnixDomainSocketLocation,
+)
+from coredis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from coredis.pool import ConnectionPool
 from coredis.typing import RedisError
 
 from signaling.errors import SignalError
-from signaling.hub.redis_scripts import ALL, Script
+from signaling.hub.redis_scripts import Script
 from signaling.hub.store import StoreAway
 
 AWAY: Final = "What this hub shares with others cannot be reached just now. Try again in a minute."
 
 _PATIENCE: Final = 2.0
 """For an answer of Redis, and for a connection; whoever needs longer is taken for dead."""
-_WAIT: Final = 3.0
-"""A blocking command asks again after so long: what shows that the other end lives."""
+WAIT: Final = 3.0
+"""Seconds that a command may block; asking again shows whether the other end lives."""
 _PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 """Between two attempts to reach it."""
 
+_REFUSALS: Final = 8
+"""Kinds of them that the operator is told of in one era."""
+
+_CHECK: Final = (
+    "Start it, or check what follows --redis; its password may be in the address, or in PIGEON_REDIS."
+)
 _SHAPE: Final = "It looks like redis://HOST:PORT/0, rediss://USER:PASSWORD@HOST:PORT or unix:///PATH?db=0."
 
 
@@ -88,56 +100,66 @@ class RedisUrl:
 
 
 class Era:
-    """One pair of connections, until either breaks: what is asked on it may raise StoreAway, and ends it then."""
+    """One pair of connections, until either breaks. Whatever is asked may raise StoreAway."""
 
-    def __init__(self, *, commands: BaseConnection, waiting: BaseConnection, scope: trio.CancelScope) -> None:
+    def __init__(
+        self,
+        *,
+        commands: BaseConnection,
+        waiting: BaseConnection,
+        end: Callable[[str], None],
+        refused: Callable[[str], None],
+    ) -> None:
+        """end: called with the reason once a connection is no good any more. refused: with Redis's words."""
         self._commands = commands
         self._waiting = waiting
-        self._scope = scope
-        self.trouble = ""
+        self._end = end
+        self._refused = refused
 
     async def ask(self, *words: bytes) -> Any:
-        """What Redis answers; many may ask at once, and their questions leave together."""
+        """What Redis answers. Many may ask at once: their questions leave together."""
         return await self._request(self._commands, words, patience=_PATIENCE)
 
     async def wait(self, *words: bytes) -> Any:
-        """The same for what may take up to WAIT_MS; one at a time."""
-        return await self._request(self._waiting, words, patience=WAIT_MS / 1000 + _PATIENCE)
+        """The same for what blocks for at most WAIT; one at a time."""
+        return await self._request(self._waiting, words, patience=WAIT + _PATIENCE)
 
     async def run(self, script: Script, keys: Sequence[str], *arguments: bytes) -> Any:
         words = (b"%d" % len(keys), *(key.encode() for key in keys), *arguments)
         try:
             return await self.ask(b"EVALSHA", script.sha, *words)
-        except NoScriptError:  # somebody made Redis forget them: it has not run
+        except NoScriptError:  # it is new there, or somebody made Redis forget: it has not run
             return await self.ask(b"EVAL", script.text, *words)
+
+    async def listen(
+        self, channel: str, take: Callable[[bytes], None], *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """Hand whatever is published on this channel of Redis to `take`; started once we are subscribed."""
+        wanted = channel.encode()
+        self._commands.send_command(b"SUBSCRIBE", wanted)
+        async with aclosing(self._commands.push_messages) as pushes:
+            async for push in pushes:
+                match push:
+                    case [b"subscribe", where, _] if where == wanted:
+                        task_status.started()
+                    case [b"message", where, bytes(what)] if where == wanted:
+                        take(what)
 
     async def _request(self, connection: BaseConnection, words: Sequence[bytes], *, patience: float) -> Any:
         try:
             return await connection.create_request(words[0], *words[1:], decode=False, timeout=patience)
         except NoScriptError:
             raise
-        except ResponseError as error:  # out of memory, a replica, not allowed: the connection is fine
-            self.trouble = _plain(error)
-            raise StoreAway(AWAY) from None
         except (RedisError, TimeoutError) as error:
-            self.trouble = _plain(error)
-            self._scope.cancel()
+            if isinstance(error, ResponseError) and not isinstance(error, ReadOnlyError):
+                self._refused(_plain(error))  # no memory, not allowed: another connection would not help
+            else:
+                self._end(_plain(error))
             raise StoreAway(AWAY) from None
-
-    async def heard(self, channel: str) -> AsyncIterator[bytes]:
-        """What is published on a channel of Redis; an empty one first, as soon as we are subscribed."""
-        wanted = channel.encode()
-        self._commands.send_command(b"SUBSCRIBE", wanted)
-        async with aclosing(self._commands.push_messages) as pushes:
-            async for kind, where, what in pushes:
-                if where == wanted and kind == b"subscribe":
-                    yield b""
-                elif where == wanted and kind == b"message" and isinstance(what, bytes):
-                    yield what
 
 
 class Work(Protocol):
-    """What runs as long as an era: it calls started() once it is ready, and ends or raises with the era."""
+    """What runs as long as an era: it says started() once it is ready, and goes on until it is cancelled."""
 
     async def __call__(self, era: Era, *, task_status: trio.TaskStatus[None]) -> None: ...
 
@@ -159,23 +181,87 @@ class RedisLink:
         return self._era
 
     async def keep(self, work: Sequence[Work], *, task_status: trio.TaskStatus[RedisUnusable | None]) -> None:
-        """Era after era, for ever. Started with the reason, and at an end, if not even the first one begins."""
-        pause, first = _PAUSE, True
+        """Era after era, for ever. Started with a reason, and over, if not even the first one begins."""
+        eras, pause = 0, _PAUSE
+
+        def begun() -> None:
+            nonlocal eras
+            eras += 1
+            if eras == 1:
+                task_status.started(None)
+            else:
+                self._changed(f"Redis at {self._url} is back.")
+
         while True:
-            trouble = "it closed the connection"
+            before = eras
+            trouble = await self._live(work, begun)
+            if not eras:
+                task_status.started(RedisUnusable(f"Redis at {self._url} cannot be used: {trouble}.", _CHECK))
+                return
+            if eras > before:
+                self._changed(f"Redis at {self._url} is lost: {trouble}.")
+                pause = max(_PAUSE, pause / 2)
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _live(self, work: Sequence[Work], begun: Callable[[], None]) -> str:
+        """One era; why it ended."""
+        trouble = ""
+        refusals: set[str] = set()
+
+        def end(why: str) -> None:
+            nonlocal trouble
+            trouble = trouble or why
+            scope.cancel()
+
+        def refused(why: str) -> None:
+            kind = why.partition(" ")[0]
+            if kind not in refusals and len(refusals) < _REFUSALS:
+                refusals.add(kind)
+                self._changed(f"Redis at {self._url} refuses: {why}.")
+
+        with trio.CancelScope() as scope:
             try:
-                async with self._open() as era:
+                async with _pool(self._url) as pool, pool.acquire() as commands, pool.acquire() as waiting:
+                    era = Era(commands=commands, waiting=waiting, end=end, refused=refused)
                     async with trio.open_nursery() as nursery:
                         for each in work:
-                            await nursery.start(each, era)
+                            with trio.fail_after(2 * _PATIENCE):
+                                await nursery.start(each, era)
                         self._era = era
-                        if first:
-                            task_status.started(None)
-                        else:
-                            self._changed(f"Redis at {self._url} is back.")
-                        first, pause = False, _PAUSE
-            except* (StoreAway, RedisError, OSError) as group:
-                trouble = _plain(_leaf(group))
-            if first:
-                task_status.started(_unusable(self._url, trouble))
-                return
+                        begun()
+            except* (StoreAway, RedisError, OSError, trio.TooSlowError) as group:
+                trouble = trouble or _plain(_first(group))
+            finally:
+                self._era = None
+        return trouble or "it closed the connection"
+
+
+def _pool(url: RedisUrl) -> ConnectionPool[Any]:
+    logging.getLogger("coredis").setLevel(logging.CRITICAL)  # it prints a traceback for each failed attempt
+    return ConnectionPool(
+        connection_class=UnixDomainSocketConnection if url.path else TCPConnection,
+        location=UnixDomainSocketLocation(url.path) if url.path else TCPLocation(url.host, url.port),
+        max_connections=2,
+        connect_timeout=_PATIENCE,
+        stream_timeout=_PATIENCE,
+        username=url.username,
+        password=url.password,
+        db=url.db,
+        ssl_context=ssl.create_default_context() if url.tls else None,
+    )
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return leaf
+
+
+def _plain(error: BaseException) -> str:
+    """What an exception says, or what was behind it, as the end of a sentence."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = "".join(letter if letter.isprintable() else " " for letter in str(error))[:200].strip(" .")
+    return said or "it did not answer in time"

@@ -1,7 +1,7 @@
 """What runs inside Redis, each as one step that nothing comes between: short, bounded, and blind to payloads.
 
-Every key ends by itself. What is counted (bytes, channels, queues) is counted beside what it counts and set right
-when that is found gone, so a key that was dropped early costs memory for a while, and never a wrong answer.
+Every key ends by itself. Bytes are counted beside what they count, and set right when that is found gone:
+what was dropped early costs memory for a while, and never a wrong answer.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ local streamed = redis.call('HINCRBY', totals, 'events', size)
 while length > 1 and (length > stream_events or streamed > stream_bytes) do
     local first = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]
     redis.call('XDEL', events, first[1])
-    streamed = redis.call('HINCRBY', totals, 'events', -(#first[2][2] + #first[2][4] + 64))
+    streamed = redis.call('HINCRBY', totals, 'events', 0 - (#first[2][2] + #first[2][4] + 64))
     length = length - 1
 end
 
@@ -52,15 +52,15 @@ end
 local entry = id .. ' ' .. payload
 local count = redis.call('RPUSH', kept, entry)
 if count == 1 then -- the former ones ended by themselves
-    redis.call('HINCRBY', totals, 'kept', -(redis.call('HGET', sizes, channel) or 0))
+    redis.call('HINCRBY', totals, 'kept', 0 - (redis.call('HGET', sizes, channel) or 0))
     redis.call('HDEL', sizes, channel)
 end
 local mine = redis.call('HINCRBY', sizes, channel, #entry)
 local all = redis.call('HINCRBY', totals, 'kept', #entry)
 while count > 0 and (count > most_events or mine > most_bytes) do
     local gone = #redis.call('LPOP', kept)
-    mine = redis.call('HINCRBY', sizes, channel, -gone)
-    all = redis.call('HINCRBY', totals, 'kept', -gone)
+    mine = redis.call('HINCRBY', sizes, channel, 0 - gone)
+    all = redis.call('HINCRBY', totals, 'kept', 0 - gone)
     count = count - 1
 end
 redis.call('PEXPIRE', kept, keep_ms)
@@ -70,7 +70,7 @@ while all > bytes_in_all or redis.call('ZCARD', heard) > channels_in_all do
     if not oldest then
         break
     end
-    all = redis.call('HINCRBY', totals, 'kept', -(redis.call('HGET', sizes, oldest) or 0))
+    all = redis.call('HINCRBY', totals, 'kept', 0 - (redis.call('HGET', sizes, oldest) or 0))
     redis.call('HDEL', sizes, oldest)
     redis.call('DEL', kept_prefix .. oldest)
 end
@@ -83,19 +83,19 @@ return id
 
 SINCE = Script(b"""
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local found = {}
+local found
 if newest then
-    found[1] = newest[1]
+    found = {1, newest[1]}
 else
     local clock = redis.call('TIME')
-    found[1] = string.format('%.0f-0', clock[1] * 1000 + math.floor(clock[2] / 1000) - 1)
+    found = {0, string.format('%.0f-0', clock[1] * 1000 + math.floor(clock[2] / 1000) - 1)}
 end
 for at = 2, #KEYS do
-    found[at] = redis.call('LRANGE', KEYS[at], 0, -1)
+    table.insert(found, redis.call('LRANGE', KEYS[at], 0, -1))
 end
 return found
 """)
-"""An id that is after every event so far and before the next; then what is kept of each channel asked for."""
+"""1 if there are events, an id between the last and the next, then what is kept of each channel."""
 
 TAKE = Script(
     _NOW
@@ -123,7 +123,7 @@ return {redis.call('GET', KEYS[1]) or '', string.format('%.6f', now)}
 
 _DROP = b"""
 local function drop(queues, sizes, queue)
-    local total = redis.call('HINCRBY', sizes, 'total', -(redis.call('HGET', sizes, queue) or 0))
+    local total = redis.call('HINCRBY', sizes, 'total', 0 - (redis.call('HGET', sizes, queue) or 0))
     redis.call('HDEL', sizes, queue)
     redis.call('ZREM', queues, queue)
     return total
@@ -177,7 +177,8 @@ return 1
 ELSEWHERE = Script(
     _NOW
     + b"""
-for _, queue in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. string.format('%.6f', now), '+inf', 'LIMIT', 0, 2)) do
+local after = '(' .. string.format('%.6f', now)
+for _, queue in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], after, '+inf', 'LIMIT', 0, 2)) do
     if queue ~= ARGV[1] then
         return 1
     end
@@ -220,5 +221,3 @@ drop_over(KEYS[1], KEYS[2], ARGV[1])
 return redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
 """
 )
-
-ALL = (SAY, SINCE, TAKE, LOAD, SWAP, ELSEWHERE, PAIRED, REMEMBER, SWEEP)

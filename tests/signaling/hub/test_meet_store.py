@@ -1,22 +1,36 @@
 """What every store of meetings promises, whether it is memory or shared by several hubs."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import trio
 
 from signaling.hub.meet_memory import MemoryMeetStore
 from signaling.hub.meet_store import MAX_QUEUE, Holder, MeetStore
+from signaling.hub.redis_store import open_redis
+from signaling.hub.settings import HubSettings
+from tests.e2e.redis import needs_redis, redis_server
 
 PATIENCE = 10.0
 TEA, PUB = "aa" * 32, "bb" * 32
 
 
-@pytest.fixture(params=["memory"])
-async def stores(request: pytest.FixtureRequest) -> AsyncIterator[tuple[MeetStore, MeetStore]]:
+@pytest.fixture(params=["memory", pytest.param("redis", marks=needs_redis)])
+async def stores(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[tuple[MeetStore, MeetStore]]:
     """Two hubs' views of one store; memory's is one."""
-    store = MemoryMeetStore()
-    yield store, store
+    if request.param == "memory":
+        store = MemoryMeetStore()
+        yield store, store
+        return
+    async with (
+        redis_server(tmp_path) as server,
+        open_redis(server.url, HubSettings()) as one,
+        open_redis(server.url, HubSettings()) as two,
+    ):
+        yield one.meet, two.meet
 
 
 Two = tuple[MeetStore, MeetStore]

@@ -2,13 +2,17 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
 
 from signaling.hub.memory import open_memory
+from signaling.hub.redis_store import open_redis
 from signaling.hub.settings import HubSettings
 from signaling.hub.store import Event, Stores
+from tests.e2e.redis import needs_redis, redis_server
 
 PATIENCE = 10.0
 SMALL = HubSettings(kept_events=4, kept_bytes=1000, kept_seconds=0.4, kept_in_all=2000, kept_channels=8)
@@ -16,10 +20,14 @@ SMALL = HubSettings(kept_events=4, kept_bytes=1000, kept_seconds=0.4, kept_in_al
 Open = Callable[[HubSettings], AbstractAsyncContextManager[Stores]]
 
 
-@pytest.fixture(params=["memory"])
-async def opened(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+@pytest.fixture(params=["memory", pytest.param("redis", marks=needs_redis)])
+async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens a store of this kind; the same one again (another hub's view of it) where it can be shared."""
-    yield open_memory
+    if request.param == "memory":
+        yield open_memory
+        return
+    async with redis_server(tmp_path) as server:
+        yield partial(open_redis, server.url)
 
 
 @asynccontextmanager

@@ -1,0 +1,282 @@
+"""What several hubs share, in one Redis: channels, rates and meetings.
+
+Events go through one stream, which every hub reads on from where it was: none is lost while a hub reconnects,
+and all hubs see them in one order under the same ids. Payloads are opaque, clients' addresses are hashed, and
+every key has a prefix, a bound and an end of its own.
+"""
+
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from operator import itemgetter
+from typing import Final
+
+import trio
+
+from signaling.hub.meet_store import MAX_QUEUE, MAX_REPLY, Held, Holder, Snapshot
+from signaling.hub.redis_link import WAIT, Era, RedisLink, RedisUrl
+from signaling.hub.redis_scripts import ELSEWHERE, LOAD, PAIRED, REMEMBER, SAY, SINCE, SWAP, SWEEP, TAKE
+from signaling.hub.settings import HubSettings
+from signaling.hub.store import Deliver, Event, StoreAway, Stores
+
+_PREFIX: Final = "pigeon:1:"
+"""The number changes with what the keys mean: hubs of two versions do not disturb one another."""
+_EVENTS: Final = f"{_PREFIX}events"
+_KEPT: Final = f"{_PREFIX}kept:"
+_HEARD: Final = f"{_PREFIX}heard"
+_SIZES: Final = f"{_PREFIX}sizes"
+_TOTALS: Final = f"{_PREFIX}totals"
+_RATE: Final = f"{_PREFIX}rate:"
+_HUB: Final = f"{_PREFIX}hub:"
+_QUEUE: Final = f"{_PREFIX}queue:"
+_QUEUES: Final = f"{_PREFIX}queues"
+_QUEUE_SIZES: Final = f"{_PREFIX}queue-sizes"
+_PAIRS: Final = f"{_PREFIX}pairs"
+
+_STREAM_EVENTS: Final = 8192
+_STREAM_BYTES: Final = 8 * 1024 * 1024
+"""How far a hub may fall behind the others before it misses events."""
+_READ: Final = (b"XREAD", b"COUNT", b"64", b"BLOCK", b"%d" % (WAIT * 1000), b"STREAMS", _EVENTS.encode())
+_BEHIND: Final = 1.0
+_MAX_QUEUES: Final = 10_000
+_MAX_QUEUE_BYTES: Final = 32 * 1024 * 1024
+_LONGEST_QUEUE: Final = 600
+_MAX_PAIRS: Final = 200_000
+
+_FULL: Final = "Too many wait at this hub just now. Try again in a minute."
+
+_Position = tuple[int, int]
+_NEVER: Final = (0, 0)
+
+
+@asynccontextmanager
+async def open_redis(
+    url: str, settings: HubSettings, *, changed: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[Stores]:
+    """Stores that all hubs with this Redis have in common.
+
+    BadRedisUrl, or RedisUnusable if it is not there at first. Later it may come and go: `changed` is told.
+    """
+    link = RedisLink(RedisUrl.parse(url), changed=changed)
+    channels = RedisChannels(link, settings)
+    meet = RedisMeetStore(link)
+
+    async def check() -> None:
+        await link.era.ask(
+            b"SET", f"{_PREFIX}check".encode(), b"", b"PX", b"1000"
+        )  # one that cannot write is away
+
+    async with trio.open_nursery() as nursery:
+        unusable = await nursery.start(link.keep, [channels.follow, meet.listen])
+        if unusable is None:
+            yield Stores(channels=channels, rates=RedisRates(link), meet=meet, check=check)
+        nursery.cancel_scope.cancel()
+    if unusable is not None:
+        raise unusable
+
+
+class RedisChannels:
+    """A ChannelStore. Its ids are those of a stream: Redis's clock in milliseconds, a dash, a number."""
+
+    def __init__(self, link: RedisLink, settings: HubSettings) -> None:
+        self._link = link
+        self._settings = settings
+        self._deliver: Deliver = _nowhere
+        self._read: _Position | None = None
+        """Up to here all events were delivered."""
+        self._moved = trio.Event()
+
+    def deliver_to(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+
+    async def publish(self, channel: str, payload: bytes) -> str:
+        bounds = self._settings
+        keep_ms = max(1, int(bounds.kept_seconds * 1000))
+        numbers = (bounds.kept_events, bounds.kept_bytes, keep_ms, bounds.kept_in_all, bounds.kept_channels)
+        id = await self._link.era.run(
+            SAY,
+            (_EVENTS, _KEPT + channel, _HEARD, _SIZES, _TOTALS),
+            channel.encode(),
+            payload,
+            *(b"%d" % number for number in numbers),
+            _KEPT.encode(),
+            *(b"%d" % number for number in (_STREAM_EVENTS, _STREAM_BYTES, keep_ms + 60_000)),
+        )
+        return str(id, "ascii")
+
+    async def position(self) -> str:
+        newest, _ = await self._look(())
+        return "{}-{}".format(*newest)
+
+    async def since(self, channels: Sequence[str], last: str) -> list[Event]:
+        seen = _position(last)
+        if seen is None:
+            return []
+        newest, kept = await self._look(channels)
+        if seen > newest:  # of a Redis whose clock was ahead of this one's
+            seen = _NEVER
+        found: list[tuple[_Position, Event]] = []
+        for channel, entries in zip(channels, kept, strict=True):
+            for entry in entries:
+                id, _, payload = entry.partition(b" ")
+                found.append((_place(id), Event(str(id, "ascii", "replace"), channel, payload)))
+        return [event for at, event in sorted(found, key=itemgetter(0)) if at > seen]
+
+    async def _look(self, channels: Sequence[str]) -> tuple[_Position, list[list[bytes]]]:
+        """Where the events end, and what is kept of these channels: all of it was delivered before, too."""
+        keys = (_EVENTS, *(_KEPT + each for each in channels))
+        real, id, *kept = await self._link.era.run(SINCE, keys)
+        newest = _place(id)
+        with trio.move_on_after(_BEHIND):
+            while real and self._read is not None and self._read < newest:
+                await self._moved.wait()
+        return newest, kept
+
+    async def follow(self, era: Era, *, task_status: trio.TaskStatus[None]) -> None:
+        """Deliver from where the last era ended."""
+        _, id = await era.run(SINCE, (_EVENTS,))
+        newest = _place(id)
+        if self._read is None or newest < self._read:  # the same, if Redis came back with less than it had
+            self._read = newest
+        task_status.started()
+        while True:
+            found = await era.wait(*_READ, b"%d-%d" % self._read)
+            for id, fields in (found or {}).get(_EVENTS.encode(), ()):
+                self._read = _place(id)
+                match fields:
+                    case [b"c", bytes(channel), b"p", bytes(payload)]:
+                        self._deliver(Event(str(id, "ascii"), str(channel, "ascii", "replace"), payload))
+            if found:
+                self._moved.set()
+                self._moved = trio.Event()
+
+
+class RedisRates:
+    """A RateStore. Redis is told hashes of keys, as they hold addresses."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    async def take(self, key: str, *, rate: float, burst: float) -> float:
+        hashed = hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=16).hexdigest()
+        return float(await self._link.era.run(TAKE, (_RATE + hashed,), b"%.6f" % rate, b"%.6f" % burst))
+
+
+class _Inbox:
+    """One request that this hub holds."""
+
+    def __init__(self, holder: Holder) -> None:
+        self.holder = holder
+        self._reply: bytes | None = None
+        self._came = trio.Event()
+
+    def put(self, reply: bytes) -> None:
+        if self._reply is None:
+            self._reply = reply
+            self._came.set()
+
+    async def receive(self) -> bytes:
+        await self._came.wait()
+        assert self._reply is not None
+        return self._reply
+
+    def receive_nowait(self) -> bytes | None:
+        return self._reply
+
+
+class RedisMeetStore:
+    """A MeetStore. A holder is the name of a hub, and a number of its own; each hub listens under its name.
+
+    A hub that is gone listens no more, so nothing is handed to it from that moment on.
+    """
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._name = secrets.token_hex(8)
+        self._held: dict[Holder, _Inbox] = {}
+        self._given = 0
+
+    async def load(self, queue: str) -> Snapshot:
+        data, now = await self._link.era.run(LOAD, (_QUEUE + queue,))
+        return Snapshot(data, float(now))
+
+    async def swap(self, queue: str, *, old: bytes, new: bytes, until: float) -> bool:
+        assert len(new) <= MAX_QUEUE
+        done = await self._link.era.run(
+            SWAP,
+            (_QUEUE + queue, _QUEUES, _QUEUE_SIZES),
+            queue.encode(),
+            old,
+            new,
+            b"%.6f" % until,
+            _QUEUE.encode(),
+            *(b"%d" % number for number in (_MAX_QUEUES, _MAX_QUEUE_BYTES, _LONGEST_QUEUE)),
+        )
+        if done == -1:
+            raise StoreAway(_FULL)
+        return bool(done)
+
+    async def elsewhere(self, queue: str) -> bool:
+        return bool(await self._link.era.run(ELSEWHERE, (_QUEUES,), queue.encode()))
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[Held]:
+        self._given += 1
+        inbox = _Inbox(Holder(f"{self._name}:{self._given}"))
+        self._held[inbox.holder] = inbox
+        try:
+            yield inbox
+        finally:
+            del self._held[inbox.holder]
+
+    async def hand(self, holder: Holder, reply: bytes) -> bool:
+        assert len(reply) <= MAX_REPLY
+        hub = holder.partition(":")[0]
+        if hub == self._name:
+            await trio.lowlevel.checkpoint()
+            return self._put(holder, reply)
+        heard = await self._link.era.ask(b"PUBLISH", (_HUB + hub).encode(), holder.encode() + b" " + reply)
+        return bool(heard)
+
+    def _put(self, holder: Holder, reply: bytes) -> bool:
+        inbox = self._held.get(holder)
+        if inbox is not None:
+            inbox.put(reply)
+        return inbox is not None
+
+    async def listen(self, era: Era, *, task_status: trio.TaskStatus[None]) -> None:
+        """Take what other hubs hand to requests held here."""
+
+        def take(message: bytes) -> None:
+            holder, _, reply = message.partition(b" ")
+            self._put(Holder(str(holder, "ascii", "replace")), reply)
+
+        await era.listen(_HUB + self._name, take, task_status=task_status)
+
+    async def paired(self, pairs: Sequence[str]) -> list[bool]:
+        found = await self._link.era.run(PAIRED, (_PAIRS,), *(pair.encode() for pair in pairs))
+        return [bool(each) for each in found]
+
+    async def remember(self, pair: str, *, seconds: float) -> None:
+        await self._link.era.run(REMEMBER, (_PAIRS,), pair.encode(), b"%.3f" % seconds, b"%d" % _MAX_PAIRS)
+
+    async def sweep(self) -> None:
+        await self._link.era.run(SWEEP, (_QUEUES, _QUEUE_SIZES, _PAIRS), _QUEUE.encode())
+
+
+def _position(id: str) -> _Position | None:
+    """Where an id stands; the beginning for one that only another store gives out, None for what is no id."""
+    run, dash, number = id.partition("-")
+    if not dash or not number.isdecimal() or len(number) > 20:
+        return None
+    return (int(run), int(number)) if run.isdecimal() and len(run) <= 20 else _NEVER
+
+
+def _place(id: bytes) -> _Position:
+    """Where an id stands that Redis gave us."""
+    return _position(str(id, "ascii", "replace")) or _NEVER
+
+
+def _nowhere(_event: Event) -> None:
+    pass
