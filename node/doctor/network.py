@@ -1,7 +1,10 @@
 """The network without any server: which addresses others are told, and whether two ends here link at all."""
 
+import fcntl
 import ipaddress
 import secrets
+import socket
+import struct
 from collections.abc import Collection
 from typing import Final
 
@@ -16,11 +19,15 @@ from signaling.candidates import Candidate
 from signaling.description import Setup, Transport
 from signaling.handshake import Role
 
-_LINK_WITHIN: Final = 4.0
+_LINK_WITHIN: Final = 3.0
 _PRIVATE: Final = tuple(
     map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
 )
 _SHARED: Final = ipaddress.ip_network("100.64.0.0/10")  # RFC 6598
+_SIOCGIFFLAGS: Final = 0x8913  # netdevice(7)
+_IFF_UP: Final = 1
+_LO_UP: Final = "Put it up: ip link set lo up"
+_BLOCKED: Final = "Something on this machine, mostly its own firewall, keeps UDP from its own addresses."
 _FIREWALL: Final = "Permit UDP to this program (Python) in this machine's firewall, also to itself."
 
 
@@ -47,7 +54,7 @@ async def check_network(*, asks_servers: bool) -> list[Finding]:
                 "addresses",
                 "This machine has none that a program could use, not even for itself.",
                 cause=error.message,
-                cure="Connect it to a network; the loopback device at least has to be up: ip link set lo up",
+                cure="Connect it to a network.",
                 cuts_off=True,
             )
         ]
@@ -103,13 +110,26 @@ async def _link(rtc: Rtc) -> Finding:
     failure = await link_to_itself(rtc, within=_LINK_WITHIN)
     if failure is None:
         return fine("links", f"Two ends on this machine were linked in {trio.current_time() - began:.2f} s.")
+    cause, cure = _BLOCKED, _FIREWALL
+    if _loopback_is_down():
+        cause, cure = "The loopback device is down, which all that a machine says to itself passes.", _LO_UP
     return problem(
         "links",
         f"Two ends on this machine could not be linked: {failure}",
-        cause="Something on this machine, mostly its own firewall, keeps UDP from its own addresses.",
-        cure=_FIREWALL,
+        cause=cause,
+        cure=cure,
         cuts_off=True,
     )
+
+
+def _loopback_is_down() -> bool:
+    request = struct.pack("16sH14x", b"lo", 0)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request)
+    except OSError:  # another system, or another name
+        return False
+    return not struct.unpack_from("16sH", answer)[1] & _IFF_UP
 
 
 async def link_to_itself(rtc: Rtc, *, within: float) -> str | None:

@@ -54,7 +54,7 @@ async def check_servers(subject: Subject) -> list[Finding]:
 
     async with trio.open_nursery() as nursery:
         for server in ice.stun:
-            if _of(said, server) and not _best(_of(said, server)).found:
+            if any(each.error == "silent" for each in _of(said, server)):
                 nursery.start_soon(knock, server)
         if relayed:
             nursery.start_soon(carry)
