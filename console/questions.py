@@ -66,8 +66,11 @@ async def status(settings: Settings, *, why: bool) -> int:
 async def invite(settings: Settings, *, qr_out: Path | None) -> int:
     screen = make_screen(settings, qr_out=qr_out)
     async with running_node(settings) as node:
-        invitation, room = await node.invite(), await node.room()
+        invitation, room, status = await node.invite(), await node.room(), await node.status()
     await screen.know(room)
+    for note in status.notes:
+        if note.startswith(tuple(f"{spec}: " for spec in room.via)):
+            await screen.notice(note)  # nobody can be reached by that one now
     await screen.event(invitation)
     return Exit.DONE
 

@@ -27,6 +27,7 @@ _CONNECT: Final = 5.0
 _POST: Final = 10.0
 _MAX_REPLY: Final = 16 * 1024
 _MAX_WAIT: Final = 60.0  # seconds a hub may ask us to stay away
+_BUSY: Final = 1.0  # seconds, when it does not say how long
 _MAX_URL: Final = 180  # an invitation has room for so much
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?\.?|\[[0-9A-Fa-f:.]{2,45}\]")
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
@@ -85,11 +86,15 @@ class HubClient:
         self._where = f"{url}/v1/{app}/{channel}"
         self._client: httpx.AsyncClient | None = None
         self._closed = False
+        self._busy: HubAway | None = None
+        self._not_before = 0.0
 
     async def post(self, body: bytes) -> None:
-        """Broadcast one message; HubAway when the hub did not take it."""
+        """Broadcast one message; HubAway when the hub did not take it, or asked us to wait."""
         import httpx
 
+        if self._busy is not None and trio.current_time() < self._not_before:
+            raise self._busy
         headers = {"Content-Type": "application/json"}
         with in_words(), trio.move_on_after(_POST):
             try:
@@ -108,7 +113,12 @@ class HubClient:
                 left -= len(chunk)
                 if left < 0:
                     break
-        _check_status(response)
+        try:
+            _check_status(response)
+        except HubAway as away:
+            if away.wait:
+                self._busy, self._not_before = away, trio.current_time() + away.wait
+            raise
 
     @asynccontextmanager
     async def listen(self, *, last_id: str = "") -> AsyncIterator[AsyncIterator[bytes]]:
@@ -190,7 +200,7 @@ def _check_status(response: "httpx.Response") -> None:
     if status in (429, 503):
         busy = HubAway(f"The hub is busy (it answers {status}).", "It is tried again by itself.")
         wait = response.headers.get("retry-after", "")
-        busy.wait = min(float(wait), _MAX_WAIT) if re.fullmatch(r"[0-9]{1,4}", wait) else 0.0
+        busy.wait = min(float(wait), _MAX_WAIT) if re.fullmatch(r"[0-9]{1,4}", wait) else _BUSY
         raise busy
     if 300 <= status < 400:
         raise HubAway(

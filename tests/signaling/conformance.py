@@ -54,6 +54,7 @@ CASES = {
     "paste": Case(lambda _: "paste", has_place=False),
     "qr": Case(lambda _: "qr", has_place=False),
     "qr-folder": Case(lambda path: f"qr:{path}"),
+    "hub-ours": Case(lambda _: "hub:http://127.0.0.1:9", has_place=False, hub="ours"),
     "hub-signalhub": Case(lambda _: "hub:http://127.0.0.1:9", has_place=False, hub="signalhub"),
 }
 
