@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup pairing introduce clean
+.PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup pairing introduce bench-hub clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -54,6 +54,10 @@ pairing: setup  ## Two homes linked by each carrier, five times each, timed.
 
 introduce: setup  ## A newcomer paired by hand with one of seven: how long until it is linked to all.
 	$(BIN)/python -m tests.bench.introduce
+
+bench-hub: setup  ## Our hub and npm's signalhub side by side: requests, latency, fan-out, memory.
+	[ -d tests/e2e/signalhub/node_modules ] || npm ci --prefix tests/e2e/signalhub --no-audit --no-fund --ignore-scripts --silent
+	$(BIN)/python -m tests.bench.hub
 
 clean:  ## Remove the environment and every cache.
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
