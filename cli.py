@@ -424,6 +424,35 @@ def hub(settings: Settings, **options: Any) -> Task:
     return partial(hub, settings, **options)
 
 
+@verb
+@click.option("--hub", metavar="URL", required=True, envvar="PIGEON_HUB", help="Where to ask.")
+@click.option("--namespace", metavar="NAME", required=True, help="What both ask for: a text of your choice.")
+@nick_option
+@click.option(
+    "--key", type=file_path, metavar="FILE", help="Sign what we say with the key in FILE; made where missing."
+)
+@click.option(
+    "--trust",
+    type=file_path,
+    multiple=True,
+    metavar="FILE",
+    help="Meet only who signs with a public key in FILE, as in the other one's KEY.pub. Repeatable.",
+)
+@ice_options
+@headless_option
+def meet(settings: Settings, **options: Any) -> Task:
+    """A fresh room of two with whoever else asks a hub for the same namespace.
+
+    Both ask at about the same time, and wait for each other; --timeout says how long. Compare the safety
+    words before you believe who it is. The hub is told a hash of the namespace; who can guess it may be the
+    one you meet. The room stays, like any other: reopen it with `pigeon chat`. It has two members, so both
+    must be online for a message to become final.
+    """
+    from console.meet import meet
+
+    return partial(meet, settings, **options)
+
+
 def main() -> NoReturn:
     """The entry point: one exit code, whatever happens."""
     sys.exit(_main(sys.argv[1:]))

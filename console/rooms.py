@@ -82,7 +82,7 @@ async def new(
             None if headless else LineReader(),
             timeout=settings.timeout,
             since=0,
-            greeting="\n".join(_chat_help(headless=headless)),
+            greeting="\n".join(chat_help(headless=headless)),
             invite=True,
             how_to_join=how_to_join(via),
         )
@@ -131,7 +131,7 @@ async def join(
                 await node.wait_admitted()
             if waiting.cancelled_caught:
                 raise_not_admitted(reached=chat.heard_words)
-            if greeting := "\n".join(_chat_help(headless=headless)):
+            if greeting := "\n".join(chat_help(headless=headless)):
                 await screen.notice(greeting)
             await talk.on_admitted()  # and go on until there is nothing to show any more
     return Exit.DONE
@@ -247,11 +247,11 @@ def raise_not_admitted(*, reached: bool) -> None:
 async def _reopen(settings: Settings, node: NodeApi, screen: Screen) -> None:
     """A chat line on a room that was open before. People see the last messages again; scripts have `log`."""
     since = None if settings.json else max(0, (await node.status()).index - _SHOWN_AGAIN)
-    greeting = "\n".join(_chat_help(headless=False))
+    greeting = "\n".join(chat_help(headless=False))
     await converse(node, screen, LineReader(), timeout=settings.timeout, since=since, greeting=greeting)
 
 
-def _chat_help(*, headless: bool) -> list[str]:
+def chat_help(*, headless: bool) -> list[str]:
     """What the signs mean and what one can type, for who sits at a terminal."""
     if headless or not stdin_is_terminal():
         return []

@@ -21,7 +21,7 @@ from node.errors import KeyFileError
 _VERSION: Final = 1
 _MAX_FILE: Final = 4096
 
-Purpose = Literal["identity", "vote", "password"]
+Purpose = Literal["identity", "vote", "password", "meeting"]
 
 
 class _KeyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -45,6 +45,7 @@ from node.seat import Seat
 from node.succession import predecessor
 from node.threshold import Threshold
 from node.webrtc import Rtc, open_rtc
+from signaling.carrier import Carrier
 from signaling.description import Identity, Offer, RoomId
 from signaling.invitation import Invitation
 
@@ -71,6 +72,7 @@ async def open_node(
     password: AskPassword = nobody_to_ask,
     offer_life: int | None = None,
     ice: IceOptions | None = None,
+    beside: Sequence[Carrier] = (),
     loopback_only: bool = False,
 ) -> AsyncIterator["Node"]:
     """Run a node while the block lasts: of a room that is here, or as a newcomer with an invitation,
@@ -80,7 +82,8 @@ async def open_node(
     over the same links. An invitation to a room that is here already opens that room. `nick` is for
     newcomers; `via` (carrier specs) replaces what the room remembers, or the invitation's hints; `password`
     is called when a newcomer is asked for the room's; `offer_life`: seconds, in place of what the room
-    remembers; `ice`: servers to ask for addresses, over those that it remembers.
+    remembers; `ice`: servers to ask for addresses, over those that it remembers; `beside`: more carriers,
+    which it does not remember.
 
     Raises RoomLocked when another process has the room open, Mismatch for another's store, NodeError for what
     else stands in the way. When the node fails later, the block is cancelled and the error raised from here.
@@ -93,6 +96,7 @@ async def open_node(
         password=password,
         offer_life=offer_life,
         ice=ice,
+        beside=beside,
         loopback_only=loopback_only,
     )
     with one_error():
@@ -117,6 +121,7 @@ class Node:
         password: AskPassword = nobody_to_ask,
         offer_life: int | None = None,
         ice: IceOptions | None = None,
+        beside: Sequence[Carrier] = (),
         loopback_only: bool,
     ) -> None:
         self.faults: Counter[str] = Counter()
@@ -126,6 +131,7 @@ class Node:
         self._config = target if isinstance(target, RoomConfig) else home.find(target.room.hex())
         self._fingerprint = target.fingerprint if isinstance(target, RoomConfig) else target.room.hex()
         self._loopback_only = loopback_only
+        self._beside = beside
         self._nick = nick
         self._via = checked_carriers(via)
         if self._config is None:
@@ -301,6 +307,7 @@ class Node:
                     faults=self.faults,
                     identity=identity,
                     room=bytes.fromhex(self._fingerprint),
+                    beside=self._beside,
                 )
                 stack.push_async_callback(carriage.aclose)
                 in_band = InBand(

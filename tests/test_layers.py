@@ -20,8 +20,9 @@ MAY_IMPORT = {
 }
 NODE_PUBLIC = {
     "node.api", "node.config", "node.control", "node.doctor", "node.errors", "node.events",
-    "node.ice_servers", "node.keys", "node.lobby", "node.node", "node.offline", "node.password", "node.pipe",
-    "node.pipe_files", "node.repair", "node.succession", "node.tokens", "node.verdict",
+    "node.ice_servers", "node.keys", "node.lobby", "node.meet", "node.meet_keys", "node.node",
+    "node.offline", "node.password", "node.pipe", "node.pipe_files", "node.repair", "node.succession",
+    "node.tokens", "node.verdict",
 }  # fmt: skip
 IMPURE = {
     "asyncio", "datetime", "logging", "multiprocessing", "queue", "random", "secrets", "socket", "subprocess",
