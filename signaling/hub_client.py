@@ -68,6 +68,7 @@ def hub_url(where: str) -> str:
         or not _HOST.fullmatch(host)
         or not _PATH.fullmatch(path)
         or dots
+        or ".." in host
         or port == 0
         or "?" in where
         or "#" in where
@@ -88,6 +89,8 @@ class HubClient:
         self._closed = False
         self._busy: HubAway | None = None
         self._not_before = 0.0
+        self.date = ""
+        """The time by the hub's clock when it began to send to us (RFC 9110, 6.6.1)."""
 
     async def post(self, body: bytes) -> None:
         """Broadcast one message; HubAway when the hub did not take it, or asked us to wait."""
@@ -106,6 +109,7 @@ class HubClient:
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> None:
         request = self._opened().build_request("POST", self._where, content=body, headers=headers)
+        request.stream = whole(body)
         response = await self._opened().send(request, stream=True)
         async with chunks_of(response) as chunks:
             left = _MAX_REPLY  # read, so that the connection can be used again
@@ -139,6 +143,7 @@ class HubClient:
                 raise HubAway("The hub does not answer.")
             async with chunks_of(response) as chunks:
                 _check_status(response)
+                self.date = response.headers.get("date", "")
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 encoding = response.headers.get("content-encoding", "identity").strip().lower()
                 if kind != "text/event-stream" or encoding != "identity":
@@ -174,6 +179,26 @@ def new_client(url: str) -> "httpx.AsyncClient":
         timeout=httpx.Timeout(SILENCE, connect=_CONNECT, pool=_POST),
         limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
     )
+
+
+def whole(body: bytes) -> "httpx.AsyncByteStream":
+    """A request's body in one piece. That of httpx is a generator, left half-way when a connection breaks."""
+    import httpx
+
+    class Whole(httpx.AsyncByteStream):
+        def __init__(self) -> None:
+            self._pieces = iter([body])
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self
+
+        async def __anext__(self) -> bytes:
+            try:
+                return next(self._pieces)
+            except StopIteration:
+                raise StopAsyncIteration from None
+
+    return Whole()
 
 
 @asynccontextmanager
