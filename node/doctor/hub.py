@@ -1,68 +1,62 @@
-"""A hub: is it there, is it a hub, does it answer soon enough, and is its clock like ours."""
+"""A hub: is it there, is it a hub, does what is said come through, and is its clock like ours."""
 
 import secrets
 import ssl
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from node.doctor.finding import Finding, fine, problem, warning
 from node.doctor.machine import SET_CLOCK
 from signaling.description import CLOCK_SKEW
+from signaling.hub_client import HubAway, HubClient
 
-if TYPE_CHECKING:
-    import httpx
-
-_WITHIN: Final = 6.0
-_SLOW: Final = 2.0
-_STREAM: Final = "text/event-stream"
+_LISTENING_WITHIN: Final = 5.0
+_ECHO_WITHIN: Final = 3.0
+_SLOW: Final = 1.5
+_CLOSE: Final = 1.0
+_MAX_HELD: Final = 4096  # bytes of what others might say there
 
 
 async def check_hub(spec: str) -> list[Finding]:
-    """`hub:URL`: listen for a moment to a channel that nobody else knows, as the carrier would; and go."""
-    import httpx
-
-    url = spec.partition(":")[2].rstrip("/")
-    channel = f"{url}/v1/pigeon/doctor-{secrets.token_hex(8)}"
-    began = trio.current_time()
+    """`hub:URL`: listen to a channel that nobody else knows, and say a word there."""
+    client = HubClient(spec.partition(":")[2], channel=secrets.token_hex(16))
     try:
-        with trio.move_on_after(_WITHIN):
-            async with (
-                httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=None) as client,
-                client.stream("GET", channel, headers={"Accept": _STREAM}) as response,
-            ):
-                return [_judged(spec, response, seconds=trio.current_time() - began)]
-    except httpx.InvalidURL as error:
-        return [_no_hub(spec, f"Its address cannot be used: {error}.")]
-    except httpx.HTTPError as error:
+        return [await _tried(spec, client)]
+    except HubAway as error:
         return [_failed(spec, error)]
-    return [
-        problem(
-            spec,
-            f"It does not answer within {_WITHIN:g} s.",
-            cause="The hub is down or overloaded, or something on the way drops what is sent to it.",
-            cure="Ask whoever runs it, or use another hub.",
-        )
-    ]
+    finally:
+        with trio.move_on_after(_CLOSE, shield=True):
+            await client.aclose()
 
 
-def _judged(spec: str, response: "httpx.Response", *, seconds: float) -> Finding:
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if response.status_code in (429, 503):
+async def _tried(spec: str, client: HubClient) -> Finding:
+    word, heard, listening = secrets.token_hex(16).encode(), b"", False
+    began = trio.current_time()
+    with trio.CancelScope(deadline=began + _LISTENING_WITHIN) as patience:
+        async with client.listen() as chunks:
+            listening = True
+            patience.deadline = trio.current_time() + _ECHO_WITHIN
+            await client.post(b'"' + word + b'"')
+            async for chunk in chunks:
+                heard = heard[-_MAX_HELD:] + chunk
+                if word in heard:
+                    break
+    if not listening:
+        raise HubAway("The hub does not answer.")
+    if word not in heard:
         return problem(
             spec,
-            f"It turns us away (status {response.status_code}).",
-            cause="It has too much to do, or we have asked too often.",
-            cure="Wait a minute, or use another hub.",
+            "It takes what is said, and nobody hears it.",
+            cause="What stands before the hub, a proxy most likely, holds events back.",
+            cure="Whoever runs it has to turn that off (in nginx: proxy_buffering off).",
         )
-    if 300 <= response.status_code < 400:
-        where = response.headers.get("location", "elsewhere")[:100]
-        return _no_hub(spec, f"It sends us to {where}, where we do not go by ourselves.")
-    if response.status_code != 200 or kind != _STREAM:
-        return _no_hub(spec, f"Something answers (status {response.status_code}) that is no hub.")
-    off = _clock_off(response.headers.get("date", ""))
+    return _judged(spec, _clock_off(client.date), seconds=trio.current_time() - began)
+
+
+def _judged(spec: str, off: float, *, seconds: float) -> Finding:
     if abs(off) > CLOCK_SKEW:
         return warning(
             spec,
@@ -73,45 +67,25 @@ def _judged(spec: str, response: "httpx.Response", *, seconds: float) -> Finding
     if seconds > _SLOW:
         return warning(
             spec,
-            f"It works, and took {seconds:.1f} s to answer.",
-            cause="The hub or the way there is slow.",
-            cure="Nobody has to do anything; another hub may be nearer.",
+            f"It works, and took {seconds:.1f} s.",
+            cause="The hub, or the way there, is slow.",
+            cure="Nothing has to be done; another hub may be nearer.",
         )
-    return fine(spec, f"It answers in {seconds * 1000:.0f} ms.")
+    return fine(spec, f"What is said there was heard after {seconds * 1000:.0f} ms.")
 
 
-def _failed(spec: str, error: "httpx.HTTPError") -> Finding:
+def _failed(spec: str, error: HubAway) -> Finding:
+    hint = error.hint if error.hint != HubAway.hint else "Check its address and your network."
     causes = _causes(error)
-    if any(isinstance(each, ssl.SSLError) for each in causes):
-        return problem(
-            spec,
-            "No secure connection to it could be made.",
-            cause=f"Its certificate is not valid here, or it speaks no TLS: {error}",
-            cure="Check https: or http:, the name in the address, and this machine's clock.",
-        )
     if any(isinstance(each, ConnectionRefusedError) for each in causes):
-        return problem(
-            spec,
-            "Nobody listens there.",
-            cause="The hub is not running, or it has another port.",
-            cure="Start it (pigeon hub), or check the address.",
-        )
-    if any(isinstance(each, OSError) and "name" in str(each).lower() for each in causes):
-        return problem(
-            spec,
-            "Its name leads to no address.",
-            cause="The name is mistyped, or no name server answers here.",
-            cure="Check the address.",
-        )
-    return problem(
-        spec,
-        "It cannot be reached.",
-        cause=f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
-        cure="Check the address and the network, or use another hub.",
-    )
+        hint = "Nobody listens there: start it (pigeon hub), or check the address and the port."
+    elif any(isinstance(each, ssl.SSLError) for each in causes):
+        hint = "Check https: or http:, the name in the address, and this machine's clock."
+    return problem(spec, "It cannot be used.", cause=error.message, cure=hint)
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
+    """It and what led to it; a happy-eyeballs dial fails with a group."""
     found: list[BaseException] = []
     waiting = [error]
     while waiting and len(found) < 32:
@@ -125,17 +99,8 @@ def _causes(error: BaseException | None) -> list[BaseException]:
     return found
 
 
-def _no_hub(spec: str, found: str) -> Finding:
-    return problem(
-        spec,
-        found,
-        cause="The address is that of something else, or its path is wrong.",
-        cure="Check the address: hub:https://HOST or hub:http://HOST:PORT, and the path if there is one.",
-    )
-
-
 def _clock_off(date: str) -> float:
-    """Seconds that a server's clock is ahead of ours; 0 where it does not say."""
+    """Seconds that the hub's clock is ahead of ours; 0 where it does not say."""
     try:
         return parsedate_to_datetime(date).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError):
