@@ -110,3 +110,14 @@ async def test_an_answer_is_over_once_it_was_used_and_good_only_while_somebody_k
             answer = await answer_of(bob)
             shown = await bob.told.wait(TokenEvent, lambda event: event.token == answer)
             assert shown.expires / 1000 - began < 4, "not as long as the offer is good"
+
+
+async def test_one_of_a_machine_that_moved_is_stale_and_the_next_names_where_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with inviting(tmp_path) as (ann, first):
+        monkeypatch.setattr("node.webrtc._addresses", lambda loopback_only: ["127.0.0.2"])
+        assert await fate_of(ann, first.token) == "stale"
+        offer = read_invitation((await ann.node.renew(first.token)).token)
+        assert isinstance(offer, Offer) and offer.invites
+        assert [each.address for each in offer.candidates] == ["127.0.0.2"]
