@@ -10,10 +10,12 @@ import asyncio
 import hashlib
 import ipaddress
 import logging
+import math
 import os
 import socket
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from node.ice_servers import FindingError, TurnServer
@@ -33,8 +35,10 @@ _DENIED: Final = 30.0  # seconds in which a peer that may not be reached is not 
 _FIRST_RETRY: Final = 0.25
 _LONGEST_RETRY: Final = 2.0
 _GIVEN_UP_AFTER: Final = 15.0  # seconds of silence
+_DOUBTED_FOR: Final = 4.0  # seconds of silence, once the system has said that nobody is there
 _PERMIT_DEADLINE: Final = 5.0
 _FAREWELL: Final = 0.4
+_LEAST_PAUSE: Final = 1.0
 _MAX_PEERS: Final = 3 * MAX_CANDIDATES + 1
 _MAX_HELD: Final = 4  # datagrams to one peer, until it may be reached
 _MAX_DATAGRAM: Final = 2048
@@ -108,6 +112,8 @@ class Allocation(asyncio.DatagramProtocol):
         self._ended = False
         self._heard = 0.0
         self._calm = False
+        self._doubt = asyncio.Event()
+        self._doubted = math.inf  # since when
 
     async def begin(self, *, deadline: float) -> None:
         """Ask for it; TurnFailed."""
@@ -194,9 +200,13 @@ class Allocation(asyncio.DatagramProtocol):
         try:
             await self._renew_permissions()
             while True:
-                await asyncio.sleep(min(_CALM_EVERY if self._calm else KEEP_EVERY, self._lifetime / 3))
+                every = min(_CALM_EVERY if self._calm else KEEP_EVERY, self._lifetime / 3)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._doubt.wait(), every)
                 patience = min(_GIVEN_UP_AFTER, max(0.0, self._expires - self._loop.time()))
                 self._heed_lifetime(await self._ask("REFRESH", patience=patience, LIFETIME=_LIFETIME))
+                await asyncio.sleep(_LEAST_PAUSE)
+                self._doubt.clear()
                 await self._renew_permissions()
         except TurnFailed as failed:
             self._lose(failed)
@@ -270,10 +280,13 @@ class Allocation(asyncio.DatagramProtocol):
         self._waiting[request.transaction_id] = (future, self._key)
         delay = _FIRST_RETRY
         try:
-            while (left := end - self._loop.time()) > 0 and not self._ended:
+            while (
+                left := min(end, self._doubted + _DOUBTED_FOR) - self._loop.time()
+            ) > 0 and not self._ended:
                 self._transport.sendto(bytes(request))
                 done, _ = await asyncio.wait((future,), timeout=min(delay, left))
                 if done:
+                    self._doubted = math.inf
                     return future.result()
                 delay = min(2 * delay, _LONGEST_RETRY)
         finally:
@@ -294,8 +307,10 @@ class Allocation(asyncio.DatagramProtocol):
             self._lose(TurnFailed("unroutable", str(exc)))
 
     def error_received(self, exc: Exception) -> None:
-        # Before there is anything to lose it is the answer; later whoever can forge an ICMP packet could end
-        # the connection with one, so that silence has to say it.
+        # Before there is anything to lose it is the answer. Later whoever can forge an ICMP packet could end
+        # the connection with one: it is a reason to ask, and silence is the answer.
+        self._doubt.set()
+        self._doubted = min(self._doubted, self._loop.time())
         if not self.relayed[0]:
             kind: FindingError = "refused" if isinstance(exc, ConnectionRefusedError) else "unroutable"
             for future, _ in self._waiting.values():
