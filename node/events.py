@@ -168,6 +168,8 @@ class StatusEvent(Event, frozen=True, tag="status"):
     """The height that the room has reached, as far as we know; `height` where we are not behind."""
     parent: str = ""
     """Fingerprint of the room that this one continues."""
+    troubles: list[str] = []
+    """Those of the notes that are about a carrier or a server which does not work now."""
 
 
 class ProgressEvent(Event, frozen=True, tag="progress"):

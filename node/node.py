@@ -204,9 +204,12 @@ class Node:
     async def status(self) -> StatusEvent:
         seat = self._seated()
         anchor, status = await seat.anchor(), seat.status()
-        notes = [*status.notes, *(self._carriage.troubles if self._carriage is not None else ())]
-        notes += self._rtc.troubles if self._rtc is not None else ()
-        return msgspec.structs.replace(status, notes=notes, anchor=anchor)
+        troubles = [
+            *(self._carriage.troubles if self._carriage is not None else ()),
+            *(self._rtc.troubles if self._rtc is not None else ()),
+        ]
+        notes = [*status.notes, *troubles]
+        return msgspec.structs.replace(status, notes=notes, troubles=troubles, anchor=anchor)
 
     async def who(self) -> list[MemberView]:
         return await self._seated().who()

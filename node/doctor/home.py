@@ -205,8 +205,18 @@ def _silent(what: str, pid: int) -> Finding:
 
 
 def _running(what: str, status: StatusEvent) -> list[Finding]:
-    """What it says of itself; carriers that fail it are among its notes."""
+    """What it says of itself, and which of its carriers and servers fail it."""
     linked = f"A node runs, with {status.up} of {status.n} members up."
-    if status.notes:
-        return [warning(what, linked, cause=note, cure="See: pigeon status --why") for note in status.notes]
-    return [fine(what, linked)]
+    if status.troubles:
+        cure = "It tries again by itself; see what is said of it here."
+        return [warning(what, linked, cause=each, cure=cure) for each in status.troubles]
+    if status.up < status.quorum:
+        return [
+            warning(
+                what,
+                linked,
+                cause=f"It takes {status.quorum} of them to make anything final.",
+                cure="Have the others start theirs: pigeon up. See: pigeon status --why",
+            )
+        ]
+    return [fine(what, linked, cure="See: pigeon status --why" if status.notes else "")]

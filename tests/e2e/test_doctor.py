@@ -151,7 +151,7 @@ async def test_a_running_room_is_looked_at_without_disturbing_it(tmp_path: Path)
         said, before = len(ann.events), all_there(tmp_path / "ann" / "rooms")
         seen = await examine(*homes.at("ann"))
         assert seen.code == 0
-        seen.says("room tea", "warning", "2 of 2 members up", "Whoever shows a valid invitation comes in")
+        seen.says("room tea", "ok", "2 of 2 members up", "status --why")
         seen.says("vote key", "ok", "only yours to read")
         seen.says(f"dir:{tmp_path / 'lobby'}", "ok", "the lobby of 'tea': somebody is there")
         assert [event for event in ann.events[said:] if event["event"] != "status"] == []
