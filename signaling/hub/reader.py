@@ -145,7 +145,7 @@ class ChunkedBody:
         longest = {"size": _MAX_LINE, "end of data": 0, "trailers": _MAX_TRAILERS}[self._state]
         end = buffer.find(b"\r\n", 0, longest + 2)
         if end < 0:
-            if len(buffer) >= longest + 2:
+            if len(buffer) >= longest + 2 or b"\n" in buffer:
                 raise Refused(400, "A chunk is not framed as it should be.")
             return None
         line = bytes(buffer[:end])
