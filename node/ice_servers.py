@@ -217,12 +217,14 @@ def parse_server(text: str, *, scheme: Kind) -> Server:
     rest = text.removeprefix(f"{scheme}:")
     host, port = rest, ""
     if rest.startswith("["):
-        host, _, tail = rest[1:].partition("]")
-        if tail and not tail.startswith(":"):
+        host, end, tail = rest[1:].partition("]")
+        if not end or (tail and not tail.startswith(":")) or tail == ":":
             raise wrong
         port = tail[1:]
     elif rest.count(":") == 1:
         host, _, port = rest.partition(":")
+        if not port:
+            raise wrong
     if port and not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65_536):
         raise wrong
     try:
