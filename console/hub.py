@@ -11,13 +11,13 @@ from typing import Any, BinaryIO
 import msgspec
 import trio
 
+from console.hub_stores import choose_stores
 from console.out import Out
 from console.settings import Settings
 from node.errors import Exit, Unreachable, UsageError
 from node.events import Event
-from signaling.hub.hub import OpenStores, serve
+from signaling.hub.hub import serve
 from signaling.hub.listening import CannotListen, allow_descriptors, listen, parse_listen, url_of
-from signaling.hub.memory import open_memory
 from signaling.hub.settings import HubSettings
 
 
@@ -51,6 +51,7 @@ async def hub(
     async with AsyncExitStack() as stack:
         for listener in listeners:
             stack.callback(listener.close)
+        stores = await choose_stores(redis, bounds, out)
         log_to = await stack.enter_async_context(_opened(access_log))
         if settings.json:
             await out.data(msgspec.json.encode(HubEvent(url=url)) + b"\n")
@@ -59,17 +60,11 @@ async def hub(
         await serve(
             listeners,
             replace(bounds, max_connections=allowed),
-            stores=_stores(redis),
+            stores=stores,
             version=importlib.metadata.version("pigeon"),
             log_to=log_to,
         )
     return Exit.DONE
-
-
-def _stores(redis: str | None) -> OpenStores:
-    if redis is None:
-        return open_memory
-    raise UsageError("This pigeon shares nothing over Redis yet.", "Leave --redis out.")
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import trio
+from anyio import BrokenResourceError, ClosedResourceError
 from coredis.connection import (
     BaseConnection,
     TCPConnection,
@@ -37,6 +38,8 @@ _PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 """Between two attempts to reach it."""
 
+_BREAKS: Final = (RedisError, OSError, ClosedResourceError, BrokenResourceError)
+"""What coredis raises when it cannot go on, whatever it was at."""
 _REFUSALS: Final = 8
 """Kinds of them that the operator is told of in one era."""
 
@@ -150,7 +153,7 @@ class Era:
             return await connection.create_request(words[0], *words[1:], decode=False, timeout=patience)
         except NoScriptError:
             raise
-        except (RedisError, TimeoutError) as error:
+        except _BREAKS as error:
             if isinstance(error, ResponseError) and not isinstance(error, ReadOnlyError):
                 self._refused(_plain(error))  # no memory, not allowed: another connection would not help
             else:
@@ -215,6 +218,10 @@ class RedisLink:
             scope.cancel()
 
         def refused(why: str) -> None:
+            nonlocal trouble
+            if self._era is None:
+                trouble = trouble or why
+                return
             kind = why.partition(" ")[0]
             if kind not in refusals and len(refusals) < _REFUSALS:
                 refusals.add(kind)
@@ -230,7 +237,7 @@ class RedisLink:
                                 await nursery.start(each, era)
                         self._era = era
                         begun()
-            except* (StoreAway, RedisError, OSError, trio.TooSlowError) as group:
+            except* (StoreAway, *_BREAKS, trio.TooSlowError) as group:
                 trouble = trouble or _plain(_first(group))
             finally:
                 self._era = None
@@ -263,5 +270,6 @@ def _plain(error: BaseException) -> str:
     """What an exception says, or what was behind it, as the end of a sentence."""
     while error.__cause__ is not None:
         error = error.__cause__
-    said = "".join(letter if letter.isprintable() else " " for letter in str(error))[:200].strip(" .")
+    words = (isinstance(error, OSError) and error.strerror) or str(error)
+    said = "".join(letter if letter.isprintable() else " " for letter in words)[:200].strip(" .")
     return said or "it did not answer in time"

@@ -108,7 +108,8 @@ if wait > 0 then
     return string.format('%.6f', math.max(wait, 0.000001))
 end
 full_at = full_at + 1 / rate
-redis.call('SET', KEYS[1], string.format('%.6f', full_at), 'PX', math.ceil((full_at - now) * 1000) + 1)
+local ttl = math.min(math.ceil((full_at - now) * 1000), 1e9) + 1
+redis.call('SET', KEYS[1], string.format('%.6f', full_at), 'PX', ttl)
 return '0'
 """
 )
@@ -205,7 +206,7 @@ redis.call('ZADD', KEYS[1], string.format('%.6f', now + ARGV[2]), ARGV[1])
 if redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[3]) then
     redis.call('ZPOPMIN', KEYS[1]) -- whichever is forgotten first anyway
 end
-local ttl = math.ceil(ARGV[2] * 1000) + 1000
+local ttl = math.min(math.ceil(ARGV[2] * 1000), 1e9) + 1000
 if redis.call('PTTL', KEYS[1]) < ttl then
     redis.call('PEXPIRE', KEYS[1], ttl)
 end

@@ -160,7 +160,7 @@ class RedisRates:
 
     async def take(self, key: str, *, rate: float, burst: float) -> float:
         hashed = hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=16).hexdigest()
-        return float(await self._link.era.run(TAKE, (_RATE + hashed,), b"%.6f" % rate, b"%.6f" % burst))
+        return float(await self._link.era.run(TAKE, (_RATE + hashed,), b"%.17g" % rate, b"%.17g" % burst))
 
 
 class _Inbox:

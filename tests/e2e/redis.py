@@ -23,10 +23,12 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.socket = folder / "redis.sock"
         self.options: list[str] = []
+        self.user = ""
+        """`NAME:PASSWORD@` in its address."""
 
     @property
     def url(self) -> str:
-        return f"unix://{self.socket}"
+        return f"unix://{self.user}{self.socket}"
 
     async def start(self) -> None:
         """With `options` added to its command line; ready when this returns."""
