@@ -30,6 +30,11 @@ class Stream:
         self.too_slow = False
         self.beat_due = 0.0
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that this subscriber has not taken yet."""
+        return self._waiting
+
     def write(self, event: bytes) -> None:
         if self._waiting:
             self._keep(event)
