@@ -14,8 +14,8 @@ _LIMITS: Final[tuple[tuple[str, str, click.ParamType[Any], str], ...]] = (
     ("max-connections", "max_connections", _COUNT, "Connections at once, in all [12000]."),
     ("max-connections-each", "max_connections_each", _COUNT, "Connections at once of one address [256]."),
     ("max-subscribers-each", "max_subscribers_each", _COUNT, "Subscriptions at once of one address [256]."),
-    ("rate", "rate", _SECONDS, "Requests a second of one address, in the long run; 0: any number [100]."),
-    ("burst", "burst", click.FloatRange(min=1), "Requests of one address at once, before that [400]."),
+    ("rate", "rate", _SECONDS, "Requests a second of one address, in the long run; 0: any number [200]."),
+    ("burst", "burst", click.FloatRange(min=1), "Requests of one address at once, before that [1000]."),
     (
         "kept-seconds",
         "kept_seconds",

@@ -1,7 +1,10 @@
 """What the hub's connection loop hands to its handlers, and what they hand back."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -77,13 +80,19 @@ Handler = Callable[[Request], Awaitable[Answer]]
 """Raises StoreAway (503) if need be; anything else that it raises is our fault, answered 500 and counted."""
 
 
+@lru_cache(maxsize=1)
+def _date_line(now: int) -> str:
+    """RFC 9110, 6.6.1; made once a second."""
+    return f"Date: {formatdate(now, usegmt=True)}\r\n"
+
+
 def reason(status: int) -> str:
     return _REASONS.get(status) or _UNNAMED.get(status // 100, "Other")
 
 
 def head_of(status: int, headers: Mapping[str, str], *, keep_alive: bool) -> bytes:
     """Status line and headers, to the empty line. ValueError for a header that would end early."""
-    lines = [f"HTTP/1.1 {status} {reason(status)}\r\n", _CORS]
+    lines = [f"HTTP/1.1 {status} {reason(status)}\r\n", _date_line(int(time.time())), _CORS]
     for name, value in headers.items():
         if not (name + value).isascii() or not (name + value).isprintable():
             raise ValueError(f"a header of ours that cannot be sent: {name!r}: {value!r}")

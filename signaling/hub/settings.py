@@ -30,9 +30,9 @@ class HubSettings:
     max_connections_each: int = 256
     """For one address; an IPv6 network of /64 counts as one."""
     max_subscribers_each: int = 256
-    rate: float = 100.0
+    rate: float = 200.0
     """Requests a second and address, in the long run; 0: as many as come."""
-    burst: float = 400.0
+    burst: float = 1000.0
 
     # Channels.
     max_name: int = 512

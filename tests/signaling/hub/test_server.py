@@ -246,10 +246,8 @@ async def test_a_held_request_is_answered_when_its_handler_is_done_and_the_next_
         await within(poll.asked)
         await client.send(post % b"echo")  # while the first one is held
         poll.answer.set()
-        assert (await client.answer()) == (
-            b"HTTP/1.1 299 Success\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 4\r\n"
-            b"Content-Type: text/plain; charset=utf-8\r\n\r\nbody"
-        )
+        answer = await client.answer()
+        assert answer.startswith(b"HTTP/1.1 299 Success\r\nDate: ") and answer.endswith(b"\r\n\r\nbody")
         assert (await client.answer()).endswith(b"body127.0.0.1")
 
 
