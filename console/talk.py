@@ -34,6 +34,8 @@ from node.events import ErrorEvent, NoticeEvent
 from node.tokens import NoToken, Token
 
 _MAX_HELD: Final = 256  # lines for a room that we are not in yet; beyond that nothing more is read
+_COURTESY: Final = 2.0  # seconds that others' messages have to become final before we leave too few behind
+_LOOK: Final = 0.05
 
 
 class Talk:
@@ -87,6 +89,7 @@ class Talk:
         async with self._turn:
             pass  # what was held is being said
         await self._wait_until_final(timeout)
+        await self._see_others_through()
 
     async def on_admitted(self) -> None:
         """We are in: what was typed before is carried out now."""
@@ -201,6 +204,12 @@ class Talk:
         if scope.cancelled_caught:
             status = await self._node.status()
             raise_not_reached("final", up=status.up, quorum=status.quorum)
+
+    async def _see_others_through(self) -> None:
+        """What others just said may need our vote, if without us there are too few: stay a moment for it."""
+        with trio.move_on_after(_COURTESY):
+            while (status := await self._node.status()).undecided and status.up == status.quorum:
+                await trio.sleep(_LOOK)
 
     async def _notice(self, message: str) -> None:
         await self._screen.event(NoticeEvent(message=message))

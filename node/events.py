@@ -170,6 +170,8 @@ class StatusEvent(Event, frozen=True, tag="status"):
     """Fingerprint of the room that this one continues."""
     troubles: list[str] = []
     """Those of the notes that are about a carrier or a server which does not work now."""
+    undecided: bool = False
+    """Something that a member said is not final yet, as far as we know."""
 
 
 class ProgressEvent(Event, frozen=True, tag="progress"):

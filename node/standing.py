@@ -74,6 +74,7 @@ class Standing:
             rule=self.config.rule,
             notes=[*notes, *self._passing_notes(up)],
             parent="" if self.predecessor is None else self.predecessor.fingerprint,
+            undecided=self.replica.unordered,
         )
 
     def _passing_notes(self, up: int) -> list[str]:

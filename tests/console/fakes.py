@@ -39,6 +39,7 @@ class SpokenTo:
         self.said: list[str] = []
         self.renewed: list[str | None] = []
         self.unordered: dict[str, str] = {}
+        self.undecided = 0  # so many times more a status says that others' messages are not final
         self._events, self._source = trio.open_memory_channel[AnyEvent](100)
 
     async def room(self) -> RoomEvent:
@@ -61,6 +62,7 @@ class SpokenTo:
             await self._events.send(final(0, said, text=text))
 
     async def status(self) -> StatusEvent:
+        self.undecided -= self.undecided > 0
         return StatusEvent(
             n=4,
             f=1,
@@ -71,6 +73,7 @@ class SpokenTo:
             pending=len(self.unordered),
             waiting_for=[],
             links=[],
+            undecided=self.undecided > 0,
         )
 
     async def who(self) -> list[MemberView]:

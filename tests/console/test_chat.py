@@ -53,6 +53,23 @@ async def test_commands_are_carried_out_and_never_said() -> None:
     ]
 
 
+@pytest.mark.parametrize(("up", "needed"), [(3, True), (4, False)])
+async def test_who_leaves_too_few_behind_sees_through_first_what_others_said(
+    autojump_clock: MockClock, up: int, needed: bool
+) -> None:
+    node = SpokenTo(up=up)
+    node.undecided = 10
+    await converse(node, Noted(), typed(b"mine\n"), timeout=None)
+    assert (node.undecided == 0) == needed
+
+
+async def test_nobody_waits_long_for_what_others_said(autojump_clock: MockClock) -> None:
+    node, began = SpokenTo(up=3), trio.current_time()
+    node.undecided = 1_000_000
+    await converse(node, Noted(), typed(b"mine\n"), timeout=None)
+    assert trio.current_time() - began < 3
+
+
 @pytest.mark.parametrize(("up", "error"), [(2, NoQuorum), (3, TimedOut)])
 async def test_what_is_not_final_in_time_ends_with_the_reason(
     autojump_clock: MockClock, up: int, error: type[NodeError]
