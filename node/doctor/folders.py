@@ -1,4 +1,4 @@
-"""The folders that carry: there, a folder, ours to write to, with space, and what else lies in them.
+"""The folders that carry: is each there, a folder, and one that a parcel can be put into.
 
 Nothing is left there. What is written to try it has no name where the system can do that, else one that is
 taken away at once.
@@ -6,52 +6,20 @@ taken away at once.
 
 import errno
 import os
-import re
 import secrets
-import stat
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from node.doctor.finding import Finding, fine, problem, warning
-from node.doctor.machine import SET_CLOCK, ours
+from node.doctor.folder_content import check_content
+from node.doctor.machine import SET_CLOCK, lasting
 from signaling.carrier import MAX_PAYLOAD
 from signaling.description import CLOCK_SKEW
-from signaling.directory_scan import is_lobby_name
-from signaling.folder import TEMPORARY, opened
-from signaling.log_names import segment_of
-from signaling.qr import is_picture_name
+from signaling.folder import opened
 
-_MAX_NAMES: Final = 50_000
-_JUNK: Final = 2_000  # foreign names that every look has to pass by
-_FEW_BYTES: Final = 4 << 20
-# Syncthing's mark, and that of Dropbox, Nextcloud and ownCloud.
-_CONFLICT: Final = re.compile(r"sync-conflict-|conflicted copy|case conflict", re.IGNORECASE)
 _AWAY: Final = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ENODEV)
 _NO_UNNAMED: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
-
-_NAMES: Final[dict[str, Callable[[str], bool]]] = {
-    "dir": is_lobby_name,
-    "log": lambda name: segment_of(name) is not None,
-    "qr": is_picture_name,
-}
-
-
-@dataclass
-class _Content:
-    """What lies in a folder, counted."""
-
-    ours: int = 0
-    foreign: int = 0
-    conflicts: int = 0
-    unreadable: int = 0
-    ahead: float = 0.0
-    """Seconds that the latest file is from the future."""
-    whole: bool = True
-    examples: list[str] = field(default_factory=list)
 
 
 def check_folder(spec: str, *, remembered: bool) -> list[Finding]:
@@ -63,7 +31,7 @@ def check_folder(spec: str, *, remembered: bool) -> list[Finding]:
             broken = _try_to_write(spec, folder)
             if broken is not None:
                 return [broken]
-            return _looked_at(spec, kind, folder)
+            return check_content(spec, kind, folder)
     except OSError as error:
         return [_no_folder(spec, path, error, remembered=remembered)]
 
@@ -143,7 +111,7 @@ def _try_to_write(spec: str, folder: int) -> Finding | None:
     if abs(off) > CLOCK_SKEW:
         return warning(
             spec,
-            f"Its clock is {_lasting(off)} {'ahead of' if off > 0 else 'behind'} ours.",
+            f"Its clock is {lasting(off)} {'ahead of' if off > 0 else 'behind'} ours.",
             cause="This machine's clock, or that of the machine that the folder is on, is wrong.",
             cure=SET_CLOCK,
         )
@@ -201,95 +169,3 @@ def _write_and_forget(folder: int) -> float:
         os.close(file)
         if name is not None:
             os.unlink(name, dir_fd=folder)
-
-
-def _looked_at(spec: str, kind: str, folder: int) -> list[Finding]:
-    content = _content(kind, folder)
-    worse = list(_worth_knowing(spec, kind, content))
-    free = os.fstatvfs(folder)
-    if free.f_bavail * free.f_frsize < _FEW_BYTES:
-        worse.append(
-            warning(
-                spec,
-                f"{free.f_bavail * free.f_frsize // 1024:,} KiB are left on it.",
-                cause="The drive is nearly full.",
-                cure="Free some space there.",
-            )
-        )
-    if worse:
-        return worse
-    lies = "nothing of ours" if not content.ours else f"{content.ours:,} of our files"
-    others = f", {content.foreign:,} others" if content.foreign else ""
-    return [fine(spec, f"It can be written to; {lies} in it{others}.")]
-
-
-def _content(kind: str, folder: int) -> _Content:
-    content, now = _Content(), time.time()
-    is_ours = _NAMES[kind]
-    with os.scandir(folder) as entries:
-        for number, entry in enumerate(entries):
-            if number == _MAX_NAMES:
-                content.whole = False
-                break
-            if _CONFLICT.search(entry.name):
-                content.conflicts += 1
-            if is_ours(entry.name):
-                content.ours += 1
-                with suppress(OSError):  # withdrawn while we looked
-                    status = entry.stat(follow_symlinks=False)
-                    content.ahead = max(content.ahead, status.st_mtime - now)
-                    if stat.S_ISREG(status.st_mode) and not ours(status):
-                        content.unreadable += not os.access(entry.name, os.R_OK, dir_fd=folder)
-            elif not TEMPORARY.fullmatch(entry.name):
-                content.foreign += 1
-    return content
-
-
-def _worth_knowing(spec: str, kind: str, content: _Content) -> list[Finding]:
-    found = []
-    if content.unreadable:
-        found.append(
-            problem(
-                spec,
-                f"{content.unreadable:,} files of others there cannot be read.",
-                cause="Other users wrote them, and do not let you read what they write there.",
-                cure="Have them permit it (umask 022), or use a folder that is set up for sharing.",
-            )
-        )
-    if content.ahead > CLOCK_SKEW:
-        found.append(
-            warning(
-                spec,
-                f"A file there is {_lasting(content.ahead)} from the future.",
-                cause="This machine's clock, or that of whoever wrote it, is wrong.",
-                cure=SET_CLOCK,
-            )
-        )
-    if content.conflicts and kind == "dir":
-        found.append(
-            warning(
-                spec,
-                f"There are {content.conflicts:,} conflict copies that a sync tool made.",
-                cause="dir: is for a folder that both sides share; this one is copied to and fro.",
-                cure=f"Use log:{spec.partition(':')[2]} on both sides: its files cannot conflict.",
-            )
-        )
-    if kind != "qr" and content.foreign > _JUNK:
-        more = "" if content.whole else "more than "
-        found.append(
-            warning(
-                spec,
-                f"There are {more}{content.foreign:,} files there that are none of ours.",
-                cause="Each look at the folder has to pass all of them, which takes long.",
-                cure="Use an empty folder.",
-            )
-        )
-    return found
-
-
-def _lasting(seconds: float) -> str:
-    seconds = abs(seconds)
-    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"

@@ -90,3 +90,12 @@ def check_sockets() -> list[Finding]:
 def ours(status: os.stat_result) -> bool:
     """Whether a file is this user's."""
     return status.st_uid == os.geteuid()
+
+
+def lasting(seconds: float) -> str:
+    """How long, in words, whatever its sign."""
+    seconds = abs(seconds)
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,6 +1,6 @@
 """STUN and TURN servers: do they answer, what stands between us and them, does the relay carry anything."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Final
 
@@ -11,7 +11,7 @@ from node.doctor.network import is_private, link_to_itself
 from node.doctor.subject import Subject
 from node.errors import ConnectFailed
 from node.ice_servers import Finding as Said
-from node.ice_servers import IceServers, Server, cure, in_words, mapping_of, read_turn_file
+from node.ice_servers import IceServers, Server, cure, in_words, mapping_of, parse_server, read_turn_file
 from node.webrtc import open_rtc
 from signaling.handshake import Role
 
@@ -40,12 +40,12 @@ async def check_servers(subject: Subject) -> list[Finding]:
     if not ice.stun and ice.turn_file is None:
         return troubles
     said = await _ask(ice)
-    tcp: set[Server] = set()
+    tcp: set[str] = set()
     relay: str | None = None
     relayed = any(each.kind == "turn" and each.found is not None for each in said)
 
-    async def knock(server: Server) -> None:
-        if await _takes_tcp(server):
+    async def knock(server: str) -> None:
+        if await _takes_tcp(parse_server(server, scheme="stun")):
             tcp.add(server)
 
     async def carry() -> None:
@@ -53,15 +53,15 @@ async def check_servers(subject: Subject) -> list[Finding]:
         relay = await _carries(ice)
 
     async with trio.open_nursery() as nursery:
-        for server in ice.stun:
-            if any(each.error == "silent" for each in _of(said, server)):
-                nursery.start_soon(knock, server)
+        for server in {each.server for each in said if each.error == "silent"}:
+            nursery.start_soon(knock, server)
         if relayed:
             nursery.start_soon(carry)
-    turn = _turn(said, relay=relay, only=ice.relay_only) if ice.turn_file is not None else []
+    turn = _turn(said, relay=relay, tcp=tcp, only=ice.relay_only) if ice.turn_file is not None else []
     works = any(each.state != "problem" for each in turn)
     if ice.relay_only:
-        return [*troubles, *turn]
+        unasked = fine("stun", "No STUN server was asked: with --relay-only the relay alone is shown.")
+        return [*([unasked] if ice.stun else []), *turn]
     answered = any(each.kind == "stun" and each.found is not None for each in said)
     stun = [_stun(server, said, tcp=tcp, others_answer=answered) for server in ice.stun]
     return [*stun, *_nat(said, turn_works=works), *turn, *troubles]
@@ -109,20 +109,15 @@ def _best(said: Sequence[Said]) -> Said:
     )
 
 
-def _stun(server: Server, said: Sequence[Said], *, tcp: set[Server], others_answer: bool) -> Finding:
+def _stun(server: Server, said: Sequence[Said], *, tcp: Set[str], others_answer: bool) -> Finding:
     what, heard = f"stun {server}", _of(said, server)
     best = _best(heard) if heard else Said(kind="stun", server=str(server), error="unroutable")
     if best.found is not None:
         return fine(what, f"It answers in {best.seconds * 1000:.0f} ms.")
     if best.error != "silent":
         return _in_trouble(what, best)
-    if server in tcp and not others_answer:
-        return problem(
-            what,
-            "It does not answer over UDP, though it does over TCP.",
-            cause="Something on the way, a firewall most likely, drops UDP.",
-            cure=_PERMIT_UDP,
-        )
+    if str(server) in tcp and not others_answer:
+        return _no_udp(what)
     if others_answer:
         return problem(
             what,
@@ -135,6 +130,15 @@ def _stun(server: Server, said: Sequence[Said], *, tcp: set[Server], others_answ
         "It does not answer, neither over UDP nor over TCP.",
         cause="The server is down, or this network lets nothing through to it.",
         cure="Name another --stun server; if none answers, UDP is blocked here: use another network.",
+    )
+
+
+def _no_udp(what: str) -> Finding:
+    return problem(
+        what,
+        "It does not answer over UDP, though it does over TCP.",
+        cause="Something on the way, a firewall most likely, drops UDP.",
+        cure=_PERMIT_UDP,
     )
 
 
@@ -186,12 +190,14 @@ def _seen_by_two(said: Sequence[Said]) -> bool:
     return len(locals_) > len(set(locals_))
 
 
-def _turn(said: Sequence[Said], *, relay: str | None, only: bool) -> list[Finding]:
+def _turn(said: Sequence[Said], *, relay: str | None, tcp: Set[str], only: bool) -> list[Finding]:
     heard = next((each for each in said if each.kind == "turn"), None)
     if heard is None:
         heard = Said(kind="turn", server="", error="unroutable")
     what = f"turn {heard.server}".rstrip()
     if heard.found is None:
+        if heard.error == "silent" and heard.server in tcp:
+            return [replace(_no_udp(what), cuts_off=only)]
         if heard.error == "silent":
             silent = problem(
                 what,
