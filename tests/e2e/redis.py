@@ -57,7 +57,7 @@ class RedisServer:
             capture_stderr=True,
             check=False,
         )
-        return done.stdout.decode().strip()
+        return done.stdout.decode(errors="replace").strip()
 
     def kill(self) -> None:
         assert self._process is not None
