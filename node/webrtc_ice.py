@@ -120,14 +120,15 @@ class Outside:
             for task in (*tasks, *probes):
                 task.cancel()
         for task, (protocol, there) in tasks.items():
-            found, seconds = (task.result() if task.done() and not task.cancelled() else None) or (None, took)
+            answer = task.result() if task.done() and not task.cancelled() else None
+            found, seconds = (None, took) if answer is None else answer
             self.findings.append(
                 Finding(
                     kind="stun",
                     server=str(server),
                     local=_local(protocol),
                     found=found,
-                    error="" if found is not None else reason,
+                    error="" if found is not None else reason if answer is None else "odd",
                     seconds=seconds,
                 )
             )
@@ -193,7 +194,7 @@ class Outside:
                 *(ask_mapped(each.protocol, each.server, deadline=KEEP_EVERY / 2) for each in shown)
             )
             for each, answer in zip(shown, found, strict=True):
-                if answer is not None and answer[0] != each.found:
+                if answer is not None and answer[0] not in (None, each.found):
                     self._on_moved(_MAPPED_MOVED)
         relay = self._relay
         if relay is None:
@@ -232,8 +233,13 @@ class _Asked:
             self.answered.set_result(message)
 
 
-async def ask_mapped(protocol: Any, server: Address, *, deadline: float) -> tuple[Address, float] | None:
-    """How this server sees this socket, and after how many seconds it said so; None when it says nothing."""
+async def ask_mapped(
+    protocol: Any, server: Address, *, deadline: float
+) -> tuple[Address | None, float] | None:
+    """How this server sees this socket (None: nonsense), and after how many seconds it said so.
+
+    None when it says nothing.
+    """
     from aioice import stun
 
     loop = asyncio.get_running_loop()
@@ -250,7 +256,7 @@ async def ask_mapped(protocol: Any, server: Address, *, deadline: float) -> tupl
             done, _ = await asyncio.wait((asked.answered,), timeout=min(delay, left))
             if done:
                 found = _mapped_in(asked.answered.result(), family=_family(protocol))
-                return None if found is None else (found, loop.time() - began)
+                return found, loop.time() - began
         return None
     finally:
         del protocol.transactions[request.transaction_id]
