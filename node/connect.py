@@ -82,7 +82,8 @@ async def rendezvous(
     - open_offers: those to whoever holds them, made when it is asked; without it there are none.
     - first: an offer that somebody brought, to be answered first of all.
     - introduce(offer_hash): a newcomer's introduction; None for members.
-    - on_failed(peer, offer, error): no link came of an offer to whoever holds it, ours or theirs.
+    - on_failed(peer, offer, error): no link came of an offer to whoever holds it, ours or theirs, nor of one
+      of ours to a peer who answered.
     - on_presence(identity): somebody says in the lobby that it may be asked.
     - on_refused(identity, reason): a peer says that it will not answer our offer.
     - on_carrier(spec, error): a carrier took something from us (None), or why it did not.
@@ -289,8 +290,9 @@ class _Rendezvous:
             self.faults["connect: failed"] += 1
             error = first_of(failed)
             logger.info("no link to %s: %s", attempt.peer.hex()[:8], error)
-            if attempt.offer is not None and attempt.offer.recipient is None:
-                self.on_failed(attempt.peer, attempt.offer, error)
+            offer = attempt.offer
+            if offer is not None and (offer.recipient is None or attempt.answer is not None):
+                self.on_failed(attempt.peer, offer, error)
         finally:
             if attempt.refused:
                 self._failures[attempt.peer] += 1

@@ -32,6 +32,7 @@ from signaling.refusal import Reason
 
 _NO_CARRIER: Final = "Check your network and that address, or agree on another carrier: --via."
 _NEW_TOKEN: Final = "Ask for a new token, and join with that."
+_TRIED_AGAIN: Final = "It is tried again; `pigeon doctor` names what is in the way."
 
 
 class Threshold:
@@ -58,6 +59,7 @@ class Threshold:
         self._mesh = mesh
         self._bus = bus
         self._keep_secret = keep_secret
+        self._has_told_unreached = False
         self._faults = faults
         self.pairing = Pairing(
             room=room,
@@ -207,15 +209,23 @@ class Threshold:
             coming.on_refused(member, reason)
 
     def _on_failed(self, peer: bytes | None, offer: Offer, error: ConnectFailed) -> None:
-        """No link came of an offer to whoever holds it."""
+        """No link came of an offer to whoever holds it, or of one that was answered."""
         coming = self._coming()
         if self.reception.guest.is_over:
             return  # it says itself why
-        if coming is not None and (self.pairing.by_offer or not coming.can_ask) and not self._mesh.linked():
+        if offer.recipient is not None:
+            self._tell_unreached(coming, error)
+        elif coming is not None and (self.pairing.by_offer or not coming.can_ask) and not self._mesh.linked():
             hint = error.hint if isinstance(error, GaveUpFirst) else _NEW_TOKEN
             coming.give_up(Unreachable(f"No member was reached: {error.message}", hint))
         else:
             self.pairing.on_failed(peer, offer, error)
+
+    def _tell_unreached(self, coming: Newcomer | None, error: ConnectFailed) -> None:
+        """A newcomer would wait in silence for what machines try again; members have one another."""
+        if coming is not None and not self._mesh.linked() and not self._has_told_unreached:
+            self._has_told_unreached = True
+            self._tell(f"A member answered. {error.message} {error.hint or ''} {_TRIED_AGAIN}")
 
     # inside the channel
 

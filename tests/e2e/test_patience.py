@@ -26,12 +26,13 @@ SHORT: Final = 15
 
 
 class People:
-    """Ann on one host and Bob on another, who carry their tokens by hand."""
+    """Ann on one host and Bob on another, who carry their tokens by hand unless they have another carrier."""
 
     def __init__(self, children: Family, place: Path) -> None:
         place.mkdir()
         self._children = children
-        self._place = place
+        self.place = place
+        self.carrier = "paste"
 
     async def invites(self, host: Host, *more: str) -> tuple[Child, str]:
         ann = await self._start(host, "ann", "new", "r", "--admit", "auto", *more)
@@ -41,8 +42,8 @@ class People:
         return await self._start(host, "bob", "join", token, *more)
 
     async def _start(self, host: Host, who: str, *arguments: str) -> Child:
-        options = ("--as", who, "--via", "paste", "--json", "--home", str(self._place / who))
-        return await host.start(self._children, f"{self._place.name}: {who}", *arguments, *options)
+        options = ("--as", who, "--via", self.carrier, "--json", "--home", str(self.place / who))
+        return await host.start(self._children, f"{self.place.name}: {who}", *arguments, *options)
 
 
 async def answer_of(joiner: Child) -> str:
@@ -156,8 +157,23 @@ async def nothing_passes(net: Internet, people: People) -> None:
     await are_linked(ann, await people.joins(behind, token))
 
 
+async def nothing_passes_but_a_folder(net: Internet, people: People) -> None:
+    """Who waits hears of it, and gets in by itself once something does."""
+    here, home = net.host(), net.router()
+    home.block_udp()
+    people.carrier = f"dir:{people.place / 'lobby'}"
+    _, token = await people.invites(here)
+    bob = await people.joins(home.host(), token)
+    told = await bob.wait_for("notice", within=PATIENCE + DEADLINE, where=is_verdict)
+    assert told["message"].startswith("A member answered. "), told
+    assert "`pigeon doctor`" in told["message"]
+    home.unblock_udp()
+    await bob.wait_for("admitted", within=PATIENCE + DEADLINE)
+    assert [event for event in bob.events if is_verdict(event)] == [told]
+
+
 def is_verdict(event: Event) -> bool:
-    return "The connection was not made" in event["message"]
+    return event["event"] == "notice" and "The connection was not made" in event["message"]
 
 
 def of(token: str, router: Router) -> set[int]:
@@ -173,6 +189,7 @@ PATHS: Final[tuple[Callable[[Internet, People], Awaitable[None]], ...]] = (
     both_behind_nats,
     joiner_behind_a_nat_and_inviter_behind_a_firewall,
     nothing_passes,
+    nothing_passes_but_a_folder,
 )
 
 
