@@ -153,7 +153,7 @@ class HubCarrier:
             return max(1.0, error.wait if isinstance(error, HubAway) else 0.0)
         now = trio.current_time()
         wait = self._turns.wait(now=now) if self._called else math.inf
-        return min([wait, *(own.due - now for own in self._own.values())])
+        return max(0.0, min([wait, *(own.due - now for own in self._own.values())]))
 
     def _is_over(self, own: _Own) -> bool:
         """Withdrawn or replaced while others were said, or too old for anybody."""

@@ -11,7 +11,7 @@ import trio
 from signaling.errors import CarrierError
 from signaling.event_stream import Event, EventStream
 from signaling.hub_client import HubAway, HubClient
-from signaling.hub_pace import Budget, pause
+from signaling.hub_pace import PAUSE_IF_ASKED, Budget, pause
 
 _WATCH: Final = 1.0
 _SLEPT: Final = 5.0  # seconds by which the day's clock has run ahead of ours
@@ -45,6 +45,7 @@ class HubLine:
         self._since = -math.inf  # when the present or last stream began
         self._trouble: CarrierError | None = None
         self._failures = 0  # in a row
+        self._short = 0  # streams in a row that were no good
         self._is_told = False  # that it works
         self._outcome = trio.Event()  # of the dial that comes
         self._asked = trio.Event()
@@ -102,9 +103,13 @@ class HubLine:
             last_id = stream.last_id
             self._faults["hub: event too large"] += stream.oversize
             was_good = self.up and (self._stream.cancel_called or self._age() > _YOUNG)
-            self.up, self._failures = False, 0 if was_good else self._failures + 1
+            if was_good:
+                self._failures = self._short = 0
+            else:
+                self._failures, self._short = self._failures + 1, self._short + self.up
+            self.up = False
             # Proxies end streams now and then: that is a trouble only if the next one does not begin either.
-            if trouble is None and self._failures >= _NO_GOOD:
+            if trouble is None and self._short >= _NO_GOOD:
                 trouble = HubAway("The hub ends every connection at once.")
             if trouble is not None:
                 self._trouble = trouble
@@ -136,7 +141,7 @@ class HubLine:
         self.up, self._since = True, trio.current_time()
         self._asked = trio.Event()
         self._echoes.clear()
-        self._is_told = self._failures < _NO_GOOD
+        self._is_told = self._short < _NO_GOOD
         if self._is_told:
             self._tell(None)
         self._outcome.set()
@@ -147,8 +152,10 @@ class HubLine:
         """Before the next dial: longer each time, and not as long when somebody waits for it."""
         if not self._failures:
             return
-        await trio.sleep(max(at_least, pause(self._failures, asked=True)))
-        with trio.move_on_after(pause(self._failures, asked=False)):
+        wait = pause(self._failures)
+        certain = max(at_least, min(wait, PAUSE_IF_ASKED))
+        await trio.sleep(certain)
+        with trio.move_on_after(max(0.0, wait - certain)):
             await self._asked.wait()
         self._asked = trio.Event()
 

@@ -4,7 +4,7 @@ import random
 from typing import Final
 
 _RATE: Final = 1 << 20  # bytes a second, when it lasts
-_BURST: Final = 8 << 20
+_BURST: Final = 16 << 20
 _LINE: Final = 256  # what a line costs besides its bytes: many small ones are the dearest
 
 _TURNS: Final = 6
@@ -13,7 +13,7 @@ _GAP: Final = 0.2
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
-_ASKED: Final = 5.0  # seconds at most while somebody waits for the hub
+PAUSE_IF_ASKED: Final = 4.0  # at most, while somebody waits for the hub
 
 
 class Budget:
@@ -53,10 +53,6 @@ class Turns:
         return True
 
 
-def pause(failures: int, *, asked: bool) -> float:
-    """Seconds before the next dial after so many that failed; never the same for two who failed together.
-
-    asked: somebody waits for the hub.
-    """
-    longest = _ASKED if asked else _LONGEST_PAUSE
-    return float(min(longest, _FIRST_PAUSE * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0))
+def pause(failures: int) -> float:
+    """Seconds before the next dial after so many that failed; never the same for two who failed together."""
+    return float(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0))
