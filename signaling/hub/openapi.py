@@ -6,7 +6,7 @@ from typing import Any, Final
 from signaling.hub.routes import Route
 
 _SENTENCE: Final = {"text/plain": {"schema": {"type": "string"}}}
-_NAME: Final = {"type": "string", "minLength": 1, "pattern": "^[A-Za-z0-9._~-]+$"}
+_NAME: Final = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z0-9._~-]+$"}
 
 
 def sentence(what: str) -> Mapping[str, Any]:
@@ -25,11 +25,11 @@ ALWAYS: Final[Mapping[str, Any]] = {
     "501": sentence("A method or a transfer coding that nobody here knows."),
     "503": sentence("The hub is full, stops, or cannot reach what it shares with others."),
 }
-"""What every route may answer."""
+"""What every route may answer, as the server itself does."""
 
 _PARAMETERS: Final = [
-    {"name": "app", "in": "path", "required": True, "schema": {**_NAME, "maxLength": 128}},
-    {"name": "channel", "in": "path", "required": True, "schema": {**_NAME, "maxLength": 256}},
+    {"name": "app", "in": "path", "required": True, "schema": _NAME},
+    {"name": "channel", "in": "path", "required": True, "schema": _NAME},
 ]
 
 BROADCAST: Final[Mapping[str, Any]] = {
@@ -41,7 +41,7 @@ BROADCAST: Final[Mapping[str, Any]] = {
         "description": "At most 64 KiB, any bytes; what is no UTF-8 is replaced, and a line end becomes \\n.",
         "content": {"application/json": {"schema": {}}, "text/plain": {"schema": {"type": "string"}}},
     },
-    "responses": {"200": {"description": "It was sent to everybody who listens."}, **ALWAYS},
+    "responses": {"200": {"description": "It was sent to everybody who listens."}},
 }
 
 SUBSCRIBE: Final[Mapping[str, Any]] = {
@@ -62,7 +62,6 @@ SUBSCRIBE: Final[Mapping[str, Any]] = {
             "description": "Events as they are broadcast, each with an id, until either side ends it.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
-        **ALWAYS,
     },
 }
 
@@ -86,20 +85,19 @@ ROOT: Final[Mapping[str, Any]] = {
                 }
             },
         },
-        **ALWAYS,
     },
 }
 
 HEALTH: Final[Mapping[str, Any]] = {
     "summary": "Whether the hub works.",
     "operationId": "health",
-    "responses": {"200": sentence("It does."), **ALWAYS},
+    "responses": {"200": sentence("It does.")},
 }
 
 METRICS: Final[Mapping[str, Any]] = {
     "summary": "Counters and gauges for Prometheus.",
     "operationId": "metrics",
-    "responses": {"200": sentence("Prometheus' text format."), **ALWAYS},
+    "responses": {"200": sentence("Prometheus' text format.")},
 }
 
 DOCUMENT: Final[Mapping[str, Any]] = {
@@ -110,7 +108,6 @@ DOCUMENT: Final[Mapping[str, Any]] = {
             "description": "OpenAPI 3.1.",
             "content": {"application/json": {"schema": {"type": "object"}}},
         },
-        **ALWAYS,
     },
 }
 
@@ -119,7 +116,8 @@ def document(routes: Iterable[Route], *, version: str) -> Mapping[str, Any]:
     """As /openapi.json serves it."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = route.operation
+        operation = {**route.operation, "responses": {**ALWAYS, **route.operation["responses"]}}
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {
