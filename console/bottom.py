@@ -28,7 +28,7 @@ class BottomRow:
             return ""
         begin = "" if self._size == (columns, rows) else self._set_up(rows)
         self._size, self._text = (columns, rows), text
-        return f"{begin}{_SAVE}\x1b[{rows};1H\x1b[7m{_cut(text, columns)}\x1b[0m\x1b[K{_RESTORE}"
+        return f"{begin}{_SAVE}\x1b[{rows};1H\x1b[7m{_cut(text, columns)}\x1b[27m\x1b[K{_RESTORE}"
 
     def clear(self) -> str:
         """Give the row back."""

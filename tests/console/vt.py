@@ -6,6 +6,7 @@ from typing import Final
 _TOKEN: Final = re.compile(
     r"\x1b\[([0-9;]*)([A-Za-z])|\x1b([78D])|([\r\n\x07\x08])|([^\x1b\r\n\x07\x08])|(.)", re.DOTALL
 )
+_BEGUN: Final = re.compile(r"(?:\x1b(?:\[[0-9;]*)?)?\Z")
 
 
 class Screen:
@@ -17,6 +18,7 @@ class Screen:
         self.row = self.column = 0
         self._saved = (0, 0)
         self._top, self._bottom = 0, rows - 1
+        self._rest = ""
         self.gone: list[str] = []  # what was scrolled away
 
     @property
@@ -31,6 +33,10 @@ class Screen:
         return [self.line(row) for row in range(self.rows)]
 
     def feed(self, text: str) -> None:
+        """What the terminal got next; a sequence that is not whole yet waits for its end."""
+        text = self._rest + text
+        self._rest = _BEGUN.search(text)[0]
+        text = text.removesuffix(self._rest)
         for found in _TOKEN.finditer(text):
             arguments, final, single, control, plain, unknown = found.groups()
             assert unknown is None, f"an escape sequence that is none of ours: {text[found.start() :][:12]!r}"

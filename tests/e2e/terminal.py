@@ -20,6 +20,24 @@ _TAKE: Final = (
     "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
+# A shell with one job: when that is stopped it takes the terminal back, and a line brings it on again.
+_SHELL: Final = """
+import os, signal, sys
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+job = os.fork()
+if not job:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.argv[1], sys.argv[1:])
+while os.WIFSTOPPED(status := os.waitpid(job, os.WUNTRACED)[1]):
+    os.tcsetpgrp(0, os.getpid())
+    os.write(1, b"[stopped]")
+    os.read(0, 100)
+    os.tcsetpgrp(0, job)
+    os.killpg(job, signal.SIGCONT)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 _STOP_PATIENCE: Final = 8.0
 
 
@@ -49,6 +67,10 @@ class Terminal:
                 await self._news.park()
         raise ChildFailed(f"within {within:g} s {pattern!r} was not shown, but:\n{self.seen[-3000:]}")
 
+    async def news(self) -> None:
+        """Wait until it has written more."""
+        await self._news.park()
+
     async def read(self) -> None:
         """Until its end."""
         while True:
@@ -63,14 +85,18 @@ class Terminal:
 
 @asynccontextmanager
 async def terminal(
-    *arguments: str, columns: int = 80, rows: int = 40, before: Sequence[str] = ()
+    *arguments: str, columns: int = 80, rows: int = 40, before: Sequence[str] = (), shell: bool = False
 ) -> AsyncIterator[Terminal]:
-    """Run pigeon on a terminal of this size while the block lasts; `before`: a program to run it with."""
+    """Run pigeon on a terminal of this size while the block lasts; `before`: a program to run it with.
+
+    `shell`: as the job of a shell, so that Ctrl-Z stops it; a line then goes on with it.
+    """
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    under = [sys.executable, "-c", _SHELL] if shell else []
     try:
         process = await trio.lowlevel.open_process(
-            [*before, sys.executable, "-c", _TAKE, *command(*arguments)],
+            [*before, sys.executable, "-c", _TAKE, *under, *command(*arguments)],
             stdin=slave,
             stdout=slave,
             stderr=slave,

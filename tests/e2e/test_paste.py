@@ -154,6 +154,7 @@ async def test_by_hand_behind_a_firewall_an_answer_is_shown_and_taken_back(tmp_p
                 await bob.type(f"{token}\n")
                 shown = await bob.wait_for(r"^Answer \(good for \d+ min\):\n(pigeon:\S+)$", within=PATIENCE)
                 await bob.wait_for("send it back to whoever invited you", within=PATIENCE)
+                await bob.wait_for(r"Answer to send back: \d+ min left", within=PATIENCE)
                 await ann.type(quoted(shown[1]))
                 await ann.wait_for("Got the answer", within=PATIENCE)
                 words = await bob.wait_for(WORDS, within=PATIENCE)

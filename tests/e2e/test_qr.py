@@ -9,6 +9,7 @@ import trio
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from console.children import family
+from tests.console.vt import Screen
 from tests.e2e.homes import PATIENCE, Homes
 from tests.e2e.networks import needs_hosts, two_hosts
 from tests.e2e.terminal import terminal
@@ -118,6 +119,9 @@ async def test_a_terminal_with_room_for_it_shows_the_code_that_a_camera_reads(tm
         assert below < 9, "all of it stands on a terminal of 80x40, with what comes after it"
         code = [line for line in lines if line.startswith("\x1b[38;5;16;48;5;231m")]
         assert len(code) <= 31
+        screen = Screen(columns=80, rows=40)
+        screen.feed(ann.seen)
+        assert drawn(screen.lines()) == drawn(code), "and it is not scrolled away, nor written over"
         picture = tmp_path / "photo.png"
         photo_of(code).save(picture)
         async with terminal(
@@ -125,6 +129,10 @@ async def test_a_terminal_with_room_for_it_shows_the_code_that_a_camera_reads(tm
         ) as bob:
             await bob.wait_for("Safety words", within=PATIENCE)
             await ann.wait_for("bob asks to be let in", within=PATIENCE)
+
+
+def drawn(lines: list[str]) -> int:
+    return sum(any(block in line for block in "█▀▄") for line in lines)
 
 
 def photo_of(lines: list[str]) -> Image.Image:
