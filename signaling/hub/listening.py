@@ -1,5 +1,6 @@
 """Where the hub listens: an address out of what the user wrote, sockets on it, and enough descriptors."""
 
+import os
 import resource
 import socket
 from contextlib import suppress
@@ -51,7 +52,10 @@ def listen(host: str, port: int) -> list[socket.socket]:
                     raise
         return sockets
     except OSError as error:
+        # Python adds the address to the system's words, except where a name was looked up.
         why = error.strerror or "unknown"
+        if error.errno is not None and not isinstance(error, socket.gaierror):
+            why = os.strerror(error.errno)
         said = f"The hub cannot listen on {host or '*'}:{port}: {why[:1].lower()}{why[1:]}."
         raise CannotListen(said) from None
 
