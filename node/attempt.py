@@ -110,7 +110,8 @@ class Maker:
     faults: Counter[str]
 
     async def offer(self, attempt: Attempt, connection: Connection) -> Link | None:
-        """Offer and wait for the answer; None when none came in time, or a refusal. ConnectFailed."""
+        """Offer and wait for the answer; None when none came in time, or a refusal, or nobody could come by
+        this offer any more. ConnectFailed."""
         attempt.offer = offer = self._make_offer(connection, recipient=attempt.peer)
         envelope = Envelope(encode(offer))
         introduction = self.introduce(offer.hash) if self.introduce is not None else None
@@ -120,7 +121,8 @@ class Maker:
         await self.post.sweep(attempt.peer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._leave, attempt, ParcelKind.OFFER, envelope, offer.expires)
-            with trio.move_on_after(self.offer_life * _RENEW_AT):
+            with trio.move_on_after(self.offer_life * _RENEW_AT) as waiting:
+                nursery.start_soon(_cancel_after, connection.moved, waiting)
                 await attempt.answered.wait()
             nursery.cancel_scope.cancel()
         return None if attempt.answer is None else await self.connect(attempt, connection)
@@ -218,6 +220,11 @@ class Maker:
 
     async def _leave(self, attempt: Attempt, kind: ParcelKind, envelope: Envelope, expires: int) -> None:
         await self.post.leave(envelope, kind=kind, to=attempt.peer, expires=expires, owner=attempt)
+
+
+async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 def first_of(failed: BaseExceptionGroup[BaseException]) -> ConnectFailed:

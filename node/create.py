@@ -22,6 +22,7 @@ from node.config import (
 )
 from node.disk import create_store
 from node.errors import UsageError
+from node.failure import one_error
 from node.ice_servers import IceServers
 from node.keys import create_key, load_or_create_key, write_seed
 from node.password import PASSWORD_FILE
@@ -62,8 +63,9 @@ async def create_room(
         raise UsageError(f"There is a room called {name!r} here already.", "Give the new one another name.")
 
     if ice.relay_only:
-        async with open_rtc(ice=ice) as rtc:
-            await rtc.prove()
+        with one_error():
+            async with open_rtc(ice=ice) as rtc:
+                await rtc.prove()
 
     def found() -> RoomConfig:
         parent = None if continues is None else cite(home, continues)

@@ -10,6 +10,7 @@ import trio.testing
 
 from node.config import DEFAULT_MAX_PEERS, Home, RoomConfig, Rule
 from node.events import AnyEvent, AsksEvent, FinalEvent
+from node.ice_servers import IceOptions
 from node.node import Node, create_room, open_node, read_invitation
 
 E = TypeVar("E", bound=AnyEvent)
@@ -62,9 +63,11 @@ class Person:
         return self
 
     @asynccontextmanager
-    async def up(self, *, offer_life: int | None = None) -> AsyncIterator["Person"]:
+    async def up(
+        self, *, offer_life: int | None = None, ice: IceOptions | None = None
+    ) -> AsyncIterator["Person"]:
         """The node of the room that is here."""
-        opened = open_node(self.home, self.room, offer_life=offer_life, loopback_only=True)
+        opened = open_node(self.home, self.room, offer_life=offer_life, ice=ice, loopback_only=True)
         async with opened as node, self._listening(node):
             yield self
 
