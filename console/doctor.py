@@ -1,7 +1,10 @@
 """`doctor`: one line a check, with its sign and its word, and at the end what to mend first."""
 
 import sys
+from functools import partial
 from typing import Final
+
+import trio
 
 from console.ndjson import JsonScreen
 from console.out import Out
@@ -9,6 +12,7 @@ from console.sanitize import one_line
 from console.settings import Settings
 from node.config import Home
 from node.doctor import Diagnosis, Finding, Subject, diagnose, sum_up
+from node.errors import TimedOut
 from node.events import Event
 from node.ice_servers import IceOptions
 
@@ -46,14 +50,13 @@ class DiagnosisEvent(Event, frozen=True, tag="diagnosis"):
 async def doctor(settings: Settings, *, via: tuple[str, ...], ice: IceOptions) -> int:
     """Look at everything, tell it, and change nothing."""
     out = Out(settings)
-    home = Home.at(settings.home)
-    subject = Subject.of(home, wanted=settings.room, via=via, ice=ice)
+    within = 10.0 if settings.timeout is None else settings.timeout
 
     async def progress(done: int, count: int) -> None:
         await out.progress(f"· {done} of {count} checks done")
 
-    await progress(0, 1)
-    within = 10.0 if settings.timeout is None else settings.timeout
+    await out.progress("· looking")
+    subject = await _subject(settings, via=via, ice=ice, within=within)
     findings = await diagnose(subject, within=within, on_progress=progress)
     diagnosis = sum_up(findings)
     if settings.json:
@@ -61,6 +64,17 @@ async def doctor(settings: Settings, *, via: tuple[str, ...], ice: IceOptions) -
     else:
         await _tell_people(out, findings, diagnosis, color=settings.color and sys.stdout.isatty())
     return diagnosis.code
+
+
+async def _subject(settings: Settings, *, via: tuple[str, ...], ice: IceOptions, within: float) -> Subject:
+    home = Home.at(settings.home)
+    look = partial(Subject.of, home, wanted=settings.room, via=via, ice=ice)
+    with trio.move_on_after(within):
+        return await trio.to_thread.run_sync(look, abandon_on_cancel=True)
+    raise TimedOut(
+        f"The settings in {home.config} could not be read within {within:g} s.",
+        "The disk does not answer, it seems: look at that first, or try a longer --timeout.",
+    )
 
 
 async def _tell_programs(screen: JsonScreen, findings: list[Finding], diagnosis: Diagnosis) -> None:

@@ -2,8 +2,10 @@
 
 import os
 import stat
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import trio
 
@@ -16,6 +18,8 @@ from node.errors import NodeError
 from node.events import StatusEvent
 from node.keys import load_key
 from node.lock import lock_holder
+
+_T = TypeVar("_T")
 
 _FULL: Final = 1 << 20
 _FEW_BYTES: Final = 64 << 20
@@ -56,10 +60,10 @@ async def _look_at(subject: Subject) -> list[Finding]:
     room = subject.room
     what = f"room {room.name}"
     try:
-        store = await trio.to_thread.run_sync(_store, what, subject.home, room)
+        store = await _in_thread(partial(_store, what, subject.home, room))
         if store is not None:
             return [store]
-        pid = await trio.to_thread.run_sync(lock_holder, subject.home, room.fingerprint)
+        pid = await _in_thread(partial(lock_holder, subject.home, room.fingerprint))
         if pid is None:
             return [fine(what, "No node runs: its members cannot reach you.", cure="Start one: pigeon up")]
         status = None
@@ -73,6 +77,11 @@ async def _look_at(subject: Subject) -> list[Finding]:
     if status is None:
         return [_silent(what, pid)]
     return _running(what, status)
+
+
+async def _in_thread(look: Callable[[], _T]) -> _T:
+    """Left behind when it hangs: disks do."""
+    return await trio.to_thread.run_sync(look, abandon_on_cancel=True)
 
 
 def _directory(path: Path) -> Finding | None:

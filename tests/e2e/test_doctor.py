@@ -290,6 +290,24 @@ async def test_a_home_that_cannot_be_is_told_of(tmp_path: Path) -> None:
     seen.says("control socket", "warning", "which is no directory", "Set XDG_RUNTIME_DIR alike")
 
 
+async def test_a_disk_that_hangs_does_not_hang_the_doctor(a_home: Path, tmp_path: Path) -> None:
+    shutil.copytree(a_home / "ann", tmp_path / "ann")
+    (store,) = (tmp_path / "ann").glob("rooms/*/store.sqlite")
+    store.unlink()
+    os.mkfifo(store)  # whoever opens it waits, as for a server that is away
+    seen = await examine("--home", str(tmp_path / "ann"), "--timeout", "2")
+    seen.says("room", "problem", "could not be told within 2 s", "does not answer", "longer --timeout")
+    assert [check["what"] for check in seen.troubles()] == ["room"], "and no other check waits for it"
+    (settings,) = (tmp_path / "ann").glob("rooms/*/room.json")
+    settings.unlink()
+    os.mkfifo(settings)
+    async with family() as children:
+        homes = Homes(children, tmp_path)
+        code, (error,), _ = await homes.run("ann", "doctor", "--timeout", "0.5")
+        assert (code, error["code"]) == (3, 3)
+        assert "could not be read within 0.5 s" in error["message"]
+
+
 async def test_too_few_open_files_and_a_library_that_cannot_be_loaded_are_told_of(tmp_path: Path) -> None:
     home = ("--home", str(tmp_path / "home"))
     seen = await examine(*home, where=limited("-S -n 100"))
