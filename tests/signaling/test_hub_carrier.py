@@ -180,9 +180,9 @@ async def test_who_resumes_hears_what_was_said_meanwhile(our_port: int, room: by
 
 
 async def test_a_stream_that_ends_is_dialled_again_without_a_word_and_trouble_is_told_once(
-    port: int, room: bytes
+    our_port: int, room: bytes
 ) -> None:
-    async with relay(port) as cable, member(cable.port, room) as ann:
+    async with relay(our_port) as cable, member(cable.port, room) as ann:
         await ann.carrier.send(parcel(1))
         assert ann.told == ["works"]
         cable.cut()
@@ -223,8 +223,8 @@ async def test_a_stream_that_is_silent_for_too_long_is_dialled_again(
         await until(lambda: sum(head.startswith(b"GET") for head in heads) >= 2)
 
 
-async def test_a_machine_that_has_slept_dials_again_at_once(port: int, room: bytes) -> None:
-    async with relay(port) as cable, member(cable.port, room) as ann:
+async def test_a_machine_that_has_slept_dials_again_at_once(our_port: int, room: bytes) -> None:
+    async with relay(our_port) as cable, member(cable.port, room) as ann:
         await ann.carrier.send(parcel(1))
         assert cable.heard.count(b"GET /v1/") == 1
         ann.clock.ahead += 600
@@ -283,11 +283,11 @@ async def test_what_is_over_is_not_said_any_more(port: int, room: bytes) -> None
             assert [each.payload for each in cal.came] == [b"2" * 512] * len(cal.came)
 
 
-async def test_a_reader_who_does_not_read_loses_nothing_for_good(port: int, room: bytes) -> None:
+async def test_a_reader_who_does_not_read_loses_nothing_for_good(our_port: int, room: bytes) -> None:
     count = 300
     parcels = [parcel(number, fill=number.to_bytes(2, "big")) for number in range(count)]
     parcels = [Parcel(kind=each.kind, key=each.key, payload=each.payload[:512]) for each in parcels]
-    async with member(port, room) as ann, member(port, room) as bob:
+    async with member(our_port, room) as ann, member(our_port, room) as bob:
         async with trio.open_nursery() as nursery:
             for each in parcels:
                 nursery.start_soon(ann.carrier.send, each)
