@@ -11,6 +11,7 @@ from console.out import Out
 from node.errors import Unreachable, UsageError
 from signaling.hub.hub import OpenStores
 from signaling.hub.memory import open_memory
+from signaling.hub.redis_url import BadRedisUrl
 from signaling.hub.settings import HubSettings
 from signaling.hub.store import Stores
 
@@ -36,7 +37,7 @@ async def choose_stores(redis: str | None, settings: HubSettings, out: Out) -> O
 @asynccontextmanager
 async def _open_redis(redis: str, settings: HubSettings, *, out: Out) -> AsyncIterator[Stores]:
     """As signaling/hub/redis_store.py has it, in the words and errors of the console."""
-    from signaling.hub.redis_link import BadRedisUrl, RedisUnusable
+    from signaling.hub.redis_link import RedisUnusable
     from signaling.hub.redis_store import open_redis
 
     notes, told = trio.open_memory_channel[str](_MAX_NOTES)

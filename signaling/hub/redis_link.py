@@ -7,12 +7,12 @@ import logging
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import trio
 from anyio import BrokenResourceError, ClosedResourceError
+from anyio.abc import ByteStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from coredis.connection import (
     BaseConnection,
     TCPConnection,
@@ -26,6 +26,7 @@ from coredis.typing import RedisError
 
 from signaling.errors import SignalError
 from signaling.hub.redis_scripts import Script
+from signaling.hub.redis_url import RedisUrl
 from signaling.hub.store import StoreAway
 
 AWAY: Final = "What this hub shares with others cannot be reached just now. Try again in a minute."
@@ -46,60 +47,10 @@ _REFUSALS: Final = 8
 _CHECK: Final = (
     "Start it, or check what follows --redis; its password may be in the address, or in PIGEON_REDIS."
 )
-_SHAPE: Final = "It looks like redis://HOST:PORT/0, rediss://USER:PASSWORD@HOST:PORT or unix:///PATH?db=0."
-
-
-class BadRedisUrl(SignalError):
-    """--redis is followed by something else."""
-
-    message = "This is not the address of a Redis server."
-    hint = _SHAPE
 
 
 class RedisUnusable(SignalError):
     """It could not be reached, or refused us, when the hub was started."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedisUrl:
-    """Where Redis is, and as whom we come."""
-
-    host: str = ""
-    port: int = 6379
-    path: str = ""
-    """Of a socket, instead of host and port."""
-    tls: bool = False
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    db: int = 0
-
-    def __str__(self) -> str:
-        return self.path or f"{self.host}:{self.port}"
-
-    @classmethod
-    def parse(cls, text: str) -> "RedisUrl":
-        """BadRedisUrl, which never repeats the text: it may hold a password."""
-        try:
-            parts = urlsplit(text)
-            query = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
-            host, port = parts.hostname or "", 6379 if parts.port is None else parts.port
-            local = parts.scheme == "unix"
-            number = query.pop("db", ["0"])[0] if local else parts.path.strip("/") or "0"
-            db = int(number) if number.isdecimal() and len(number) <= 4 else -1
-        except ValueError:
-            raise BadRedisUrl from None
-        wrong = parts.path in ("", "/") if local else not host
-        if parts.scheme not in ("redis", "rediss", "unix") or wrong or query or parts.fragment or db < 0:
-            raise BadRedisUrl
-        return cls(
-            host=host,
-            port=port,
-            path=unquote(parts.path) if local else "",
-            tls=parts.scheme == "rediss",
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-            db=db,
-        )
 
 
 class Era:
@@ -244,10 +195,35 @@ class RedisLink:
         return trouble or "it closed the connection"
 
 
+def _close_all(connection: BaseConnection) -> None:
+    """coredis leaves its streams open where no connection comes about, and Python warns of each."""
+    for each in vars(connection).values():
+        if isinstance(each, MemoryObjectSendStream | MemoryObjectReceiveStream):
+            each.close()
+
+
+class _OverTcp(TCPConnection):
+    async def _connect(self) -> ByteStream:
+        try:
+            return await super()._connect()
+        except BaseException:
+            _close_all(self)
+            raise
+
+
+class _OverSocket(UnixDomainSocketConnection):
+    async def _connect(self) -> ByteStream:
+        try:
+            return await super()._connect()
+        except BaseException:
+            _close_all(self)
+            raise
+
+
 def _pool(url: RedisUrl) -> ConnectionPool[Any]:
     logging.getLogger("coredis").setLevel(logging.CRITICAL)  # it prints a traceback for each failed attempt
     return ConnectionPool(
-        connection_class=UnixDomainSocketConnection if url.path else TCPConnection,
+        connection_class=_OverSocket if url.path else _OverTcp,
         location=UnixDomainSocketLocation(url.path) if url.path else TCPLocation(url.host, url.port),
         max_connections=2,
         connect_timeout=_PATIENCE,

@@ -15,8 +15,9 @@ from typing import Final
 import trio
 
 from signaling.hub.meet_store import MAX_QUEUE, MAX_REPLY, Held, Holder, Snapshot
-from signaling.hub.redis_link import WAIT, Era, RedisLink, RedisUrl
+from signaling.hub.redis_link import WAIT, Era, RedisLink
 from signaling.hub.redis_scripts import ELSEWHERE, LOAD, PAIRED, REMEMBER, SAY, SINCE, SWAP, SWEEP, TAKE
+from signaling.hub.redis_url import RedisUrl
 from signaling.hub.settings import HubSettings
 from signaling.hub.store import Deliver, Event, StoreAway, Stores
 

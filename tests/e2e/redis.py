@@ -1,7 +1,9 @@
 """A real Redis for the tests, on a socket in a folder of its own; it keeps nothing on disk."""
 
+import datetime
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +11,10 @@ from pathlib import Path
 
 import pytest
 import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 PATIENCE = 10.0
 
@@ -84,3 +90,33 @@ async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer
         yield server
     finally:
         server.kill()
+
+
+def free_port() -> int:
+    """Redis takes no 0 for one."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def self_signed(folder: Path, *, name: str) -> tuple[Path, Path]:
+    """The files of a certificate for this host name, which vouches for itself, and of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
+    certificate = (
+        x509.CertificateBuilder(who, who, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    form, secret = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    files = folder / "redis.pem", folder / "redis.key"
+    for file, text in zip(
+        files, (certificate.public_bytes(pem), key.private_bytes(pem, form, secret)), strict=True
+    ):
+        file.write_bytes(text)
+    return files

@@ -1,6 +1,7 @@
 """Two real hubs over one real Redis behave as one; either may die, and Redis may come and go."""
 
 import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -211,6 +212,29 @@ async def test_a_room_grows_over_two_hubs_and_on_over_the_one_that_is_left(tmp_p
         await homes.everyone_sees({"so is Redis"})
         texts = [event["text"] for event in await one_log(homes, ("ann", "bob", "cal"))]
         assert texts == ["the hub is gone", "so is Redis"]
+
+
+async def _run(program: str) -> tuple[int, str, str]:
+    """Some lines of Python in a process of its own: exit code, standard output, standard error."""
+    done = await trio.run_process(
+        [sys.executable, "-c", program], capture_stdout=True, capture_stderr=True, check=False
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+async def test_a_hub_without_the_library_says_what_to_install() -> None:
+    arguments = ["pigeon", "hub", "--listen", "127.0.0.1:0", "--redis", "redis://localhost"]
+    code, output, complaints = await _run(
+        f"import sys; sys.modules['coredis'] = None; sys.argv = {arguments}; import cli; cli.main()"
+    )
+    assert (code, output) == (2, "")
+    assert "pip install 'pigeon[redis]'" in complaints
+    assert len(complaints.splitlines()) == 2
+
+
+async def test_a_hub_that_shares_nothing_does_not_load_the_library() -> None:
+    loaded = "import sys, console.hub, signaling.hub.hub; print('coredis' in sys.modules)"
+    assert await _run(loaded) == (0, "False\n", "")
 
 
 @pytest.mark.parametrize("wrong", ["unix:///nobody/listens/here.sock", "http://secret@localhost"])

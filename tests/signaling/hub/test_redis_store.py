@@ -12,7 +12,7 @@ from signaling.hub.redis_link import RedisUnusable
 from signaling.hub.redis_store import open_redis
 from signaling.hub.settings import HubSettings
 from signaling.hub.store import Event, StoreAway, Stores
-from tests.e2e.redis import RedisServer, needs_redis, redis_server
+from tests.e2e.redis import RedisServer, free_port, needs_redis, redis_server, self_signed
 
 pytestmark = needs_redis
 
@@ -355,3 +355,29 @@ async def test_a_user_of_redis_with_these_rights_alone_is_enough(redis: RedisSer
             async with hubs(redis, 1):
                 pass
         assert "guess" not in str(refused.value)
+
+
+async def test_over_tls_the_server_must_be_whom_the_system_trusts_by_its_name(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, keys = self_signed(tmp_path, name="localhost")
+    files = (
+        "tls-cert-file",
+        str(certificate),
+        "tls-key-file",
+        str(keys),
+        "tls-ca-cert-file",
+        str(certificate),
+    )
+    assert await redis.say("config", "set", *files, "tls-auth-clients", "no") == "OK"
+    port = free_port()
+    assert await redis.say("config", "set", "tls-port", str(port)) == "OK"
+    with pytest.raises(RedisUnusable, match="self-signed"):
+        async with open_redis(f"rediss://localhost:{port}", HubSettings()):
+            pass
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # what the system trusts, for OpenSSL
+    async with open_redis(f"rediss://localhost:{port}", HubSettings()) as stores:
+        await stores.check()
+    with pytest.raises(RedisUnusable, match="certificate"):
+        async with open_redis(f"rediss://127.0.0.1:{port}", HubSettings()):
+            pass

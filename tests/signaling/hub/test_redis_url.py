@@ -2,7 +2,7 @@
 
 import pytest
 
-from signaling.hub.redis_link import BadRedisUrl, RedisUrl
+from signaling.hub.redis_url import BadRedisUrl, RedisUrl
 
 
 @pytest.mark.parametrize(
