@@ -11,6 +11,7 @@ from node.doctor.folders import check_folder
 from node.doctor.hub import check_hub
 from node.doctor.machine import SET_CLOCK
 from node.doctor.subject import Subject
+from signaling.carrier import CarrierContext
 from signaling.carriers import carrier_from_spec
 from signaling.description import CLOCK_SKEW
 from signaling.errors import SignalError
@@ -31,7 +32,7 @@ async def check_carrier(spec: str, subject: Subject) -> list[Finding]:
         lambda: check_folder(spec, remembered=remembered), abandon_on_cancel=True
     )
     if name in ("dir", "log") and any(each.state != "problem" for each in findings):
-        session = await _session(spec)
+        session = await _session(spec, subject)
         if session is not None:
             return _with_session(spec, findings, session)
     return findings
@@ -51,9 +52,10 @@ def no_carrier(subject: Subject) -> list[Finding]:
     ]
 
 
-async def _session(spec: str) -> LobbySession | None:
+async def _session(spec: str, subject: Subject) -> LobbySession | None:
     with suppress(SignalError):  # what keeps it from being read was found already
-        carrier = carrier_from_spec(spec)
+        context = CarrierContext(room=None if subject.room is None else subject.room.room_id)
+        carrier = carrier_from_spec(spec, context)
         if isinstance(carrier, Lobby):
             return await carrier.read_session()
     return None

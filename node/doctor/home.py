@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 import trio
 
@@ -16,8 +16,9 @@ from node.doctor.machine import ours
 from node.doctor.subject import Subject
 from node.errors import NodeError
 from node.events import StatusEvent
-from node.keys import load_key
+from node.keys import Purpose, load_key
 from node.lock import lock_holder
+from node.password import PASSWORD_FILE
 
 _T = TypeVar("_T")
 
@@ -44,7 +45,11 @@ def check_keys(subject: Subject) -> list[Finding]:
     """Whether they are there, whole, and nobody else's to read. Blocking."""
     findings = _key("identity", subject.home.identity_file, "identity", has_room=subject.room is not None)
     if subject.room is not None:
-        findings += _key("vote key", subject.home.vote_file(subject.room.fingerprint), "vote", has_room=True)
+        vote = subject.home.vote_file(subject.room.fingerprint)
+        findings += _key("vote key", vote, "vote", has_room=True)
+        password = vote.with_name(PASSWORD_FILE)
+        if os.path.lexists(password):
+            findings += _key("password", password, "password", has_room=True)
     return findings
 
 
@@ -146,7 +151,7 @@ def _socket() -> list[Finding]:
     return [fine("control socket", f"It is in {directory}.")]
 
 
-def _key(what: str, path: Path, purpose: Literal["identity", "vote"], *, has_room: bool) -> list[Finding]:
+def _key(what: str, path: Path, purpose: Purpose, *, has_room: bool) -> list[Finding]:
     try:
         load_key(path, purpose=purpose)
     except FileNotFoundError:

@@ -1,15 +1,18 @@
 """What findings come to, what servers' words mean, and that no check can hang the others."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 import trio
 
 from node.config import Home, RoomConfig
+from node.create import create_room
 from node.doctor.examination import run_checks
 from node.doctor.finding import Finding, fine, problem, sum_up, warning
 from node.doctor.folders import check_folder
+from node.doctor.home import check_keys
 from node.doctor.machine import check_clock
 from node.doctor.network import is_private
 from node.doctor.servers import _nat, _turn
@@ -171,3 +174,34 @@ def test_where_a_file_without_a_name_cannot_be_made_the_one_with_a_name_is_taken
     assert finding.state == "ok"
     assert any(name.startswith(".pigeon-") for name in made)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("off", "text"), [(7200, "2 hours behind ours"), (-86_400 * 3, "3 days ahead of ours")]
+)
+def test_a_folder_whose_clock_is_not_ours_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, off: float, text: str
+) -> None:
+    really = time.time
+    monkeypatch.setattr(
+        time, "time", lambda: really() + off
+    )  # a server's cannot be set from here, so ours is
+    (finding,) = check_folder(f"log:{tmp_path}", remembered=False)
+    assert (finding.state, text in finding.found) == ("warning", True)
+    assert "Set this machine's clock" in finding.cure
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_rooms_password_is_looked_at_where_there_is_one(tmp_path: Path) -> None:
+    home = Home.at(tmp_path)
+    room = await create_room(home, name="tea", nick="ann", via=("paste",), password="teatime")
+    subject = Subject.of(home, wanted=None)
+    assert [(each.what, each.state) for each in check_keys(subject)] == [
+        ("identity", "ok"),
+        ("vote key", "ok"),
+        ("password", "ok"),
+    ]
+    (home.room_directory(room.fingerprint) / "password.key").write_bytes(b"{}")
+    broken = check_keys(subject)[-1]
+    assert (broken.what, broken.state) == ("password", "problem")
+    assert "Copy that of another member" in broken.cure
