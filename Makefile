@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup pairing introduce bench-hub clean
+.PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup pairing introduce bench-hub paths clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ introduce: setup  ## A newcomer paired by hand with one of seven: how long until
 bench-hub: setup  ## Our hub and npm's signalhub side by side: requests, latency, fan-out, memory.
 	[ -d tests/e2e/signalhub/node_modules ] || npm ci --prefix tests/e2e/signalhub --no-audit --no-fund --ignore-scripts --silent
 	$(BIN)/python -m tests.bench.hub
+
+paths: setup  ## Path x carrier: linked in how long, or what is said of it; NATs and TURN, needs root and coturn.
+	$(BIN)/python -m tests.bench.paths
 
 clean:  ## Remove the environment and every cache.
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
