@@ -101,8 +101,16 @@ def head_of(status: int, headers: Mapping[str, str], *, keep_alive: bool) -> byt
     return "".join(lines).encode("ascii")
 
 
+@lru_cache(maxsize=8)
+def _bare(status: int, keep_alive: bool, _second: int) -> bytes:
+    """What every broadcast is answered; its Date makes it good for a second."""
+    return head_of(status, {"Content-Length": "0"}, keep_alive=keep_alive)
+
+
 def encode(response: Response, *, keep_alive: bool, with_body: bool = True) -> bytes:
     """The whole answer as it goes out. with_body: False for HEAD, which is told the length only."""
+    if not response.body and not response.headers:
+        return _bare(response.status, keep_alive, int(time.time()))
     headers = {"Content-Length": str(len(response.body)), **response.headers}
     if response.body:
         headers["Content-Type"] = response.content_type

@@ -28,6 +28,7 @@ from tests.fuzz import (
     disk_borders,
     door_borders,
     evidence_borders,
+    hub_borders,
     inband_borders,
     introduce_borders,
     lobby_borders,
@@ -67,6 +68,7 @@ DECODERS: dict[str, Decoder] = {
         sdp_borders,
         signal_borders,
         evidence_borders,
+        hub_borders,
         console_borders,
         chain_borders,
     )

@@ -1,5 +1,6 @@
 """Broadcasts and subscriptions over real sockets: all in order, whatever is in them, none lost."""
 
+import random
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,6 +9,8 @@ from dataclasses import replace
 import pytest
 import trio
 
+from signaling.event_stream import Event as SseEvent
+from signaling.event_stream import EventStream
 from signaling.hub.channels import event_text
 from signaling.hub.memory import open_memory
 from signaling.hub.settings import HubSettings
@@ -85,6 +88,30 @@ async def test_several_channels_in_one_subscription_and_one_of_them_named_twice(
 def test_no_payload_ends_or_forges_an_event(payload: bytes, lines: list[bytes]) -> None:
     text = event_text(Event("id-1", "app/a", payload))
     assert text == b"\n".join([b"id: id-1", *lines, b"", b""])
+
+
+def test_whatever_is_broadcast_a_reader_of_event_streams_finds_one_event_with_it() -> None:
+    dice = random.Random(1)
+    pieces = (
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"data: ",
+        b"id: ",
+        b":",
+        b" ",
+        b"\0",
+        b"\xff",
+        "\u2028ä".encode(),
+        b"abc",
+    )
+    for _ in range(5000):
+        payload = b"".join(dice.choices(pieces, k=dice.randrange(12)))
+        reader = EventStream()
+        events = reader.feed(event_text(Event("id-1", "app/a", payload)))
+        wanted = payload.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+        assert events == [SseEvent(wanted.encode())], payload
+        assert reader.last_id == "id-1"
 
 
 async def test_a_broadcast_of_64_kib_arrives_and_one_byte_more_is_refused() -> None:
