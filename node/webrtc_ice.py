@@ -62,7 +62,10 @@ class Outside:
             asking.append(self._ask_turn(*servers.turn))
         tasks = [asyncio.ensure_future(each) for each in asking]
         try:
-            await asyncio.gather(*tasks)
+            for failed in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(failed, BaseException):
+                    self._faults[f"webrtc: {type(failed).__name__} while asking a server"] += 1
+                    logger.error("webrtc: asking a server failed", exc_info=failed)
         finally:
             for task in tasks:
                 task.cancel()
@@ -217,6 +220,8 @@ def direct_first(ice: Any, *, wait: float = _DIRECT_FIRST) -> None:
         relayed = "relay" in (pair.local_candidate.type, pair.remote_candidate.type)
         if not relayed or loop.time() >= until:
             start(pair)
+        else:  # back behind those which may begin: aioice takes no frozen pair while one waits
+            ice.check_state(pair, type(pair).State.FROZEN)
 
     ice.check_start_task = check_start_task
 

@@ -79,6 +79,7 @@ async def test_a_room_that_is_met_through_a_relay_only_shows_that_relay_and_dies
 ) -> None:
     monkeypatch.setattr("node.webrtc_turn.KEEP_EVERY", 0.1)
     monkeypatch.setattr("node.webrtc_turn._GIVEN_UP_AFTER", 0.5)
+    monkeypatch.setattr("node.webrtc_ice.TURN_DEADLINE", 0.5)
     async with ice_peer(turns(relayed=RELAYED)) as peer, acquainted(tmp_path) as (_, bob):
         ice = relay_only(peer, tmp_path)
         given = IceOptions(turn_file=ice.turn_file, relay_only=True)
@@ -105,7 +106,8 @@ async def test_a_room_that_is_met_through_a_relay_only_shows_that_relay_and_dies
                 pass
 
 
-async def test_no_room_is_made_that_could_not_be_met(tmp_path: Path) -> None:
+async def test_no_room_is_made_that_could_not_be_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.webrtc_ice.TURN_DEADLINE", 0.5)
     async with ice_peer(says_nothing) as peer:
         home, ice = Home.at(tmp_path / "ann"), relay_only(peer, tmp_path)
         with pytest.raises(ConnectFailed):

@@ -150,7 +150,10 @@ def large(request: stun.Message, _where: Where) -> list[bytes]:
         (large, "silent"),
     ],
 )
-async def test_an_answer_that_is_none_gives_no_address_and_harms_nobody(lie: Answer, error: str) -> None:
+async def test_an_answer_that_is_none_gives_no_address_and_harms_nobody(
+    lie: Answer, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.webrtc_ice.STUN_DEADLINE", 0.25)
     faults: Counter[str] = Counter()
     async with ice_peer(lie) as peer:
         ice = IceServers(stun=(peer.server,))

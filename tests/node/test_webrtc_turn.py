@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from aioice import stun
@@ -16,6 +17,7 @@ from node.errors import ConnectFailed
 from node.turn_packets import HEAD, parse_data, peer_attribute, send_indication
 from node.webrtc import Rtc, open_rtc
 from signaling.candidates import Candidate
+from signaling.description import Setup
 from signaling.handshake import Role
 from tests.node.ice_peers import (
     KEY,
@@ -118,8 +120,9 @@ def unauthenticated(request: stun.Message, _where: Where) -> list[bytes]:
     ],
 )  # fmt: skip
 async def test_without_an_allocation_relay_only_fails_and_says_why(
-    answer: Answer, error: str, tmp_path: Path
+    answer: Answer, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("node.webrtc_ice.TURN_DEADLINE", 0.6)
     async with through(answer, tmp_path) as (rtc, peer, _):
         began = trio.current_time()
         with pytest.raises(ConnectFailed) as caught:
@@ -141,6 +144,29 @@ async def test_without_it_a_turn_server_that_fails_costs_two_seconds_and_no_conn
         async with open_rtc(loopback_only=True, ice=ice) as rtc, rtc.connection(Role.OFFERER) as connection:
             assert 1.9 < trio.current_time() - began < 3
             assert [each.type for each in connection.local_candidates] == ["host"]
+
+
+async def test_a_path_through_a_relay_waits_for_the_direct_ones_and_holds_up_none_of_them(
+    tmp_path: Path,
+) -> None:
+    async with ice_peer(turns(relayed=RELAYED)) as peer:
+        ice = replace(relay_only(peer, tmp_path), relay_only=False)
+        async with (
+            open_rtc(loopback_only=True, ice=ice) as rtc,
+            rtc.connection(Role.OFFERER) as offerer,
+            rtc.connection(Role.ANSWERER) as answerer,
+        ):
+            offer, answer = local(offerer), local(answerer, setup=Setup.ACTIVE)
+            dead = tuple(Candidate("host", f"127.0.0.{number}", 9) for number in range(20, 25))
+            own, relayed = offer.candidates
+            began = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(offerer.connect, msgspec.structs.replace(answer, candidates=()))
+                nursery.start_soon(
+                    answerer.connect, msgspec.structs.replace(offer, candidates=(*dead, relayed, own))
+                )
+            assert trio.current_time() - began < 0.45
+            assert peer.requests(stun.Method.SEND) == [], "nothing went through the relay"
 
 
 async def test_a_file_that_vanishes_fails_closed_and_says_so(tmp_path: Path) -> None:
