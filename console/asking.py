@@ -25,7 +25,7 @@ async def token_given(
     lines: LineReader,
     wanted: tuple[str, ...],
 ) -> str:
-    """One token, or what was typed in place of one; UsageError when there is none.
+    """A token, or each on a line where there are several, or what was typed in place of one; UsageError.
 
     `wanted`: kinds, in order of preference, for a picture with several. `-` and None: from `lines`, where
     other text may stand around it.
@@ -36,9 +36,9 @@ async def token_given(
         return (await token_in_picture(scan, wanted=wanted)).text
     if token is None or token == "-":
         return await _ask(settings, lines, _NAMES[wanted])
-    match find(token):
-        case Token(text=text):
-            return text
+    match found := find(token):
+        case Token():
+            return found.lines
         case NoToken(message=message, hint=hint):
             raise UsageError(message, hint)
         case None:
@@ -46,7 +46,7 @@ async def token_given(
 
 
 async def _ask(settings: Settings, lines: LineReader, what: str) -> str:
-    """The first token in these lines; a person who typed something else is asked again."""
+    """The first token in these lines, and those beside it; who typed something else is asked again."""
     asks, out = stdin_is_terminal(), Out(settings)
 
     async def wait_for_the_rest() -> None:
@@ -61,8 +61,8 @@ async def _ask(settings: Settings, lines: LineReader, what: str) -> str:
     reader = PasteReader(lines, watch=lambda: True, on_wait=wait_for_the_rest)
     while (read := await reader.next()) is not None:
         match read:
-            case Token(text=text):
-                return text
+            case Token():
+                return read.lines
             case NoToken(message=message, hint=hint) | BadLine(reason=message, hint=hint):
                 wrong = UsageError(message, hint)
             case Line(text=text) if not text.strip():

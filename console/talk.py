@@ -113,8 +113,8 @@ class Talk:
                     self._secret = None
             case NoToken(message=message, hint=hint):
                 await self._error(message, hint)
-            case Token(text=text):
-                await self._carry(text)
+            case Token():
+                await self._carry(read.lines)
             case Line(text=text):
                 return await (self._carry_out(text) if self._admitted.is_set() else self._hold(text))
             case _:

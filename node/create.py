@@ -33,7 +33,7 @@ from signaling.description import Offer, decode_offer
 from signaling.errors import SignalError
 from signaling.invitation import Invitation, decode_invitation
 from signaling.password import stretch
-from signaling.token import Kind, find_token, from_token
+from signaling.token import Kind, find_tokens, from_token
 
 
 async def create_room(
@@ -106,10 +106,26 @@ async def create_room(
 
 
 def read_invitation(text: str) -> Invitation | Offer:
-    """What a pasted invitation says, or an offer that is one too; UsageError with what is wrong with it."""
-    now = int(time.time())
+    """What a pasted invitation says, or an offer that is one too; UsageError with what is wrong with it.
+
+    Of several the first that is of use: people copy whole conversations.
+    """
     try:
-        kind, payload = from_token(find_token(text))
+        tokens = find_tokens(text)
+    except SignalError as error:
+        raise UsageError(error.message, error.hint) from error
+    wrong: list[UsageError] = []
+    for token in tokens:
+        try:
+            return _read_invitation(token, now=int(time.time()))
+        except UsageError as error:
+            wrong.append(error)
+    raise wrong[0]
+
+
+def _read_invitation(token: str, *, now: int) -> Invitation | Offer:
+    try:
+        kind, payload = from_token(token)
         match kind:
             case Kind.INVITATION:
                 return decode_invitation(payload, now=now)

@@ -5,7 +5,7 @@ import re
 import stat
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,7 @@ from signaling.carrier import Hands
 from signaling.carriers import carrier_from_spec
 from signaling.description import decode_offer
 from signaling.errors import SignalError, TokenCut
-from signaling.token import PREFIX, Kind, find_token, from_token
+from signaling.token import PREFIX, Kind, find_tokens, from_token
 
 # What nobody writes by chance: our prefix and a first stretch of base32 or, out of a picture, base45.
 _BEGINS: Final = re.compile(rf"(?i:{PREFIX})(?:[A-Z2-7]{{8}}|[a-z2-7]{{24}}|\$[0-9A-Z $%*+\-./:]{{8}})")
@@ -28,6 +28,13 @@ class Token:
 
     text: str
     kind: str
+    beside: tuple[str, ...] = ()
+    """Other whole tokens of the same text: which one is of use, only a node can tell."""
+
+    @property
+    def lines(self) -> str:
+        """All of them, each on a line."""
+        return "\n".join((self.text, *self.beside))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +47,12 @@ class NoToken:
 
 
 def find(text: str) -> Token | NoToken | None:
-    """The token in a pasted text, whatever stands around it; None where nothing even begins like one."""
+    """The tokens in a pasted text, whatever stands around them; None where nothing even begins like one."""
     if PREFIX not in text.lower():
         return None
     try:
-        return token_of(find_token(text))
+        first, *beside = find_tokens(text)
+        return replace(token_of(first), beside=tuple(beside))
     except SignalError as error:
         if not _BEGINS.search(text):
             return None

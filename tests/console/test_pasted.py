@@ -27,6 +27,12 @@ def test_a_line_with_a_token_is_that_token_whatever_is_written_around_it() -> No
     assert fed(f"`{TOKEN}` (good for ten minutes)", OTHER) == [Token(TOKEN, "offer"), Token(OTHER, "answer")]
 
 
+def test_of_several_on_one_line_none_is_lost() -> None:
+    (token,) = fed(f"mine was {TOKEN} and I got {OTHER} back")
+    assert token == Token(TOKEN, "offer", beside=(OTHER,))
+    assert isinstance(token, Token) and token.lines.splitlines() == [TOKEN, OTHER]
+
+
 @pytest.mark.parametrize("width", [20, 40, 72, 80, 120, len(TOKEN) - 1])
 @pytest.mark.parametrize("quote", ["", "> ", ">> ", "| ", "    ", "\u2502\u200b"])
 def test_a_token_that_was_wrapped_and_quoted_is_put_together_again(width: int, quote: str) -> None:

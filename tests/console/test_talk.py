@@ -176,3 +176,11 @@ async def test_renew_takes_the_place_of_the_one_that_is_over_or_else_of_the_last
     screen.old = old
     await talk.run(typed("/renew"), timeout=None)
     assert (node.renewed, screen.shown) == ([old], ["invite"])
+
+
+async def test_of_several_tokens_on_one_line_all_are_handed_over_and_nothing_is_said() -> None:
+    node = Carrying()
+    talk, screen = talk_to(node)
+    await talk.run(typed(f"mine was {OFFER} and back came {ANSWER}"), timeout=None)
+    assert (node.carried, node.said) == ([f"{OFFER}\n{ANSWER}"], [])
+    assert told(screen) == ["Got the answer: it connects within seconds, if it has not yet."]

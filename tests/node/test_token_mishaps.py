@@ -14,7 +14,7 @@ from nacl.signing import SigningKey
 from chain.ids import MemberId
 from node.connect import rendezvous
 from node.errors import ConnectFailed, NotAMember, Unreachable, UsageError
-from node.events import NoticeEvent, RemovedEvent, TokenEvent, WordsEvent
+from node.events import NoticeEvent, OverEvent, RemovedEvent, TokenEvent, WordsEvent
 from node.node import open_node, read_invitation
 from signaling.candidates import Candidate
 from signaling.description import MAX_LIFE, SEED_BYTES, Offer, RoomId, make_offer
@@ -201,3 +201,20 @@ async def test_without_descriptors_there_is_no_invitation_and_the_node_goes_on(t
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert (await ann.node.invite()).token
+
+
+async def test_who_joins_with_a_copied_conversation_takes_the_invitation_that_is_of_use(
+    tmp_path: Path,
+) -> None:
+    async with inviting(tmp_path, deaf=True, offer_life=2) as (ann, old):
+        async with by_hand(tmp_path, "bob").joining(old.token) as bob:
+            answer = await answer_of(bob)
+        await ann.told.wait(OverEvent, lambda event: event.token == old.token)
+        fresh = await ann.node.renew(old.token)
+        found = read_invitation(f"ann: {old.token}\nbob: {answer}\nann: {fresh.token}")
+        assert isinstance(found, Offer)
+        assert found.expires * 1000 == fresh.expires
+        with pytest.raises(UsageError, match="an answer, not an invitation"):
+            read_invitation(answer)
+        with pytest.raises(UsageError, match="expired"):
+            read_invitation(f"ann: {old.token}\nbob: {answer}")
