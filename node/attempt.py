@@ -65,6 +65,8 @@ class Attempt:
     refused: bool = False
     answered: trio.Event = field(default_factory=trio.Event)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    moved: Callable[[], bool] = lambda: False
+    """Whether an address in our description leads here no more."""
 
 
 class Attempts:

@@ -278,6 +278,7 @@ class _Rendezvous:
         try:
             with attempt.scope:
                 async with self.rtc.connection(attempt.role) as connection:
+                    attempt.moved = connection.moved.is_set
                     if attempt.role is Role.OFFERER:
                         link = await self._maker.offer(attempt, connection)
                     else:

@@ -104,6 +104,11 @@ class Offering:
                     )
                     self.offers.withdraw(wish)
                     self._told.clear()
+            for attempt in self.attempts:  # one to somebody by name is made anew at once
+                waits = attempt.role is Role.OFFERER and not attempt.answered.is_set()
+                offer = attempt.offer if waits else None
+                if offer is not None and (attempt.moved() or self.rtc.has_moved(offer.candidates)):
+                    attempt.scope.cancel()
 
     async def _serve(self, wish: OpenOffer) -> None:
         attempt: Attempt | None = None

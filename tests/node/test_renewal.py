@@ -12,7 +12,7 @@ from node.errors import ConnectFailed, UsageError
 from node.events import NoticeEvent, OverEvent, TokenEvent
 from node.node import read_invitation
 from signaling.description import Offer
-from tests.node.rooms import DEADLINE, Person
+from tests.node.rooms import DEADLINE, Person, room_of
 from tests.node.test_open_offers import answer_of, by_hand, inviting
 from tests.node.test_tokens_of_members import acquainted, shown_offer
 
@@ -121,3 +121,27 @@ async def test_one_of_a_machine_that_moved_is_stale_and_the_next_names_where_it_
         offer = read_invitation((await ann.node.renew(first.token)).token)
         assert isinstance(offer, Offer) and offer.invites
         assert [each.address for each in offer.candidates] == ["127.0.0.2"]
+
+
+async def test_an_offer_to_somebody_by_name_is_made_anew_where_the_machine_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in a folder may wait for a day, for a drive that is seldom synced."""
+    async with room_of(tmp_path, "ann", "bob") as (ann, _):
+        pass
+
+    def offers() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (tmp_path / "lobby").glob("*[0-9a-f].offer.bin")}
+
+    async def only_offer() -> tuple[str, bytes]:
+        with trio.fail_after(DEADLINE):
+            while len(lying := offers()) != 1 or lying == former:
+                await trio.testing.wait_all_tasks_blocked(0.02)
+        return next(iter(lying.items()))
+
+    async with ann.up(offer_life=24 * 3600):
+        former: dict[str, bytes] = {}
+        former = dict([await only_offer()])
+        monkeypatch.setattr("node.webrtc._addresses", lambda loopback_only: ["127.0.0.2"])
+        name, _content = await only_offer()
+        assert [name] == list(former), "in the same place"
