@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 _FULL: Final = 1 << 20
 _FEW_BYTES: Final = 64 << 20
 _SQLITE: Final = b"SQLite format 3\0"
-_NODE_ANSWERS: Final = 4.0
+_NODE_ANSWERS: Final = 3.0
 
 
 def check_home(subject: Subject) -> list[Finding]:

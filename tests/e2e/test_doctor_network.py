@@ -27,41 +27,53 @@ async def _at(host: Host, *arguments: str, home: Path) -> Examined:
 
 async def test_a_machine_without_a_network_is_told_which_part_of_it_is_missing(tmp_path: Path) -> None:
     look = partial(_at, home=tmp_path / "home")
-    async with lonely_host() as host:
-        seen = await look(host)
-        assert seen.code == 0, "programs on one machine can meet"
-        seen.says("addresses", "warning", "127.0.0.1 (loopback)", "has no network", "Connect it to a network")
-        seen.says("links", "ok", "linked in")
-        assert "has no network" in seen.diagnosis["cause"]
+    async with lonely_host() as lonely, lonely_host() as guarded, lonely_host() as down:
 
-        seen = await look(host, "--stun", "203.0.113.9")
-        seen.says("stun 203.0.113.9:3478", "problem", "no way there", "Check the network")
+        async def lonely_then_not() -> None:
+            seen = await look(lonely)
+            assert seen.code == 0, "programs on one machine can meet"
+            seen.says(
+                "addresses", "warning", "127.0.0.1 (loopback)", "has no network", "Connect it to a network"
+            )
+            seen.says("links", "ok", "linked in")
+            assert "has no network" in seen.diagnosis["cause"]
 
-        host.do("nft", "-f", "-", text=_NO_LOCAL_UDP)
-        seen = await look(host)
-        assert (seen.code, seen.diagnosis["problems"]) == (4, 1)
-        seen.says("links", "problem", "could not be linked", "its own firewall", "Permit UDP")
-        assert seen.diagnosis["cause"] == seen.one("links")["cause"], "what cuts off comes first"
-        host.do("nft", "delete", "table", "inet", "guard")
+            seen = await look(lonely, "--stun", "203.0.113.9")
+            seen.says("stun 203.0.113.9:3478", "problem", "no way there", "Check the network")
 
-        host.do("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
-        host.do("ip", "address", "add", "169.254.7.7/16", "dev", "eth0")
-        host.do("ip", "link", "set", "eth0", "up")
-        host.do("ip", "link", "set", "eth1", "up")
-        seen = await look(host)
-        seen.says("addresses", "warning", "169.254.7.7 (link-local)", "no DHCP server", "Check the router")
+            lonely.do("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+            lonely.do("ip", "address", "add", "169.254.7.7/16", "dev", "eth0")
+            lonely.do("ip", "link", "set", "eth0", "up")
+            lonely.do("ip", "link", "set", "eth1", "up")
+            seen = await look(lonely)
+            seen.says(
+                "addresses", "warning", "169.254.7.7 (link-local)", "no DHCP server", "Check the router"
+            )
 
-        host.do("ip", "address", "replace", "192.168.9.9/24", "dev", "eth0")
-        host.do("ip", "address", "del", "169.254.7.7/16", "dev", "eth0")
-        seen = await look(host)
-        assert (seen.code, seen.diagnosis["cure"]) == (0, "")
-        seen.says("addresses", "ok", "192.168.9.9 (private)", "--stun SERVER")
+            lonely.do("ip", "address", "add", "192.168.9.9/24", "dev", "eth0")
+            lonely.do("ip", "address", "del", "169.254.7.7/16", "dev", "eth0")
+            seen = await look(lonely)
+            assert (seen.code, seen.diagnosis["cure"]) == (0, "")
+            seen.says("addresses", "ok", "192.168.9.9 (private)", "--stun SERVER")
 
-        host.do("ip", "link", "del", "eth0")
-        host.do("ip", "link", "set", "lo", "down")
-        seen = await look(host)
-        assert seen.code == 4
-        seen.says("links", "problem", "could not be linked", "loopback device is down", "ip link set lo up")
+        async def with_a_firewall() -> None:
+            guarded.do("nft", "-f", "-", text=_NO_LOCAL_UDP)
+            seen = await look(guarded)
+            assert (seen.code, seen.diagnosis["problems"]) == (4, 1)
+            seen.says("links", "problem", "could not be linked", "its own firewall", "Permit UDP")
+            assert seen.diagnosis["cause"] == seen.one("links")["cause"], "what cuts off comes first"
+
+        async def with_loopback_down() -> None:
+            down.do("ip", "link", "set", "lo", "down")
+            seen = await look(down)
+            assert seen.code == 4
+            seen.says(
+                "links", "problem", "could not be linked", "loopback device is down", "ip link set lo up"
+            )
+
+        async with trio.open_nursery() as nursery:
+            for each in (lonely_then_not, with_a_firewall, with_loopback_down):
+                nursery.start_soon(each)
 
 
 async def test_each_kind_of_router_and_of_silence_is_told_from_the_others(tmp_path: Path) -> None:
@@ -167,24 +179,36 @@ async def test_a_turn_server_is_proven_by_a_link_through_it_and_each_failure_has
             ) as mean,
         ):
             good = turn.file(tmp_path / "turn.json")
-            asked = ("--stun", turn.where, "--stun", other)
-            seen = await look(host, *asked, "--turn-file", str(good))
-            assert (seen.code, seen.troubles()) == (0, [])
-            seen.says("turn", "ok", "a link was made through it", first.address)
-            seen.says("router", "ok", "by the TURN server only")
-
-            seen = await look(host, "--turn-file", str(good), "--relay-only")
-            assert (seen.code, seen.troubles()) == (0, [])
-            seen.says("turn", "ok", "Others are shown no other address")
-
             wrong = turn.file(tmp_path / "wrong.json", password="guessed")
-            seen = await look(host, *asked, "--turn-file", str(wrong))
-            assert seen.code == 1
-            seen.says("turn", "problem", "does not take this user name and password", "Check the TURN file")
-            seen.says("router", "problem", "you need TURN")
+            asked = ("--stun", turn.where, "--stun", other)
 
-            seen = await look(host, "--turn-file", str(mean.file(tmp_path / "mean.json")))
-            seen.says("turn", "problem", "carries nothing", "may not send", "permits its address as a peer")
+            async def one_that_works() -> None:
+                seen = await look(host, *asked, "--turn-file", str(good))
+                assert (seen.code, seen.troubles()) == (0, [])
+                seen.says("turn", "ok", "a link was made through it", first.address)
+                seen.says("router", "ok", "by the TURN server only")
+
+                seen = await look(host, *asked, "--turn-file", str(good), "--relay-only")
+                assert (seen.code, seen.troubles()) == (0, [])
+                seen.says("turn", "ok", "Others are shown no other address")
+                seen.says("stun", "ok", "No STUN server was asked")
+
+            async def others() -> None:
+                seen = await look(host, *asked, "--turn-file", str(wrong))
+                assert seen.code == 1
+                seen.says(
+                    "turn", "problem", "does not take this user name and password", "Check the TURN file"
+                )
+                seen.says("router", "problem", "you need TURN")
+
+                seen = await look(host, "--turn-file", str(mean.file(tmp_path / "mean.json")))
+                seen.says(
+                    "turn", "problem", "carries nothing", "may not send", "permits its address as a peer"
+                )
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(one_that_works)
+                nursery.start_soon(others)
 
             wrong.chmod(0o644)
             seen = await look(host, "--turn-file", str(wrong), "--relay-only")
