@@ -7,6 +7,7 @@ every key has a prefix, a bound and an end of its own.
 
 import hashlib
 import secrets
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from operator import itemgetter
@@ -40,6 +41,7 @@ _STREAM_BYTES: Final = 8 * 1024 * 1024
 """How far a hub may fall behind the others before it misses events."""
 _READ: Final = (b"XREAD", b"COUNT", b"64", b"BLOCK", b"%d" % (WAIT * 1000), b"STREAMS", _EVENTS.encode())
 _BEHIND: Final = 1.0
+_MAX_REFUSED: Final = 10_000
 _MAX_QUEUES: Final = 10_000
 _MAX_QUEUE_BYTES: Final = 32 * 1024 * 1024
 _LONGEST_QUEUE: Final = 600
@@ -154,14 +156,30 @@ class RedisChannels:
 
 
 class RedisRates:
-    """A RateStore. Redis is told hashes of keys, as they hold addresses."""
+    """A RateStore. Redis is told hashes of keys, as they hold addresses.
+
+    Whoever was refused is refused again without asking, until the time that was said: a flood stops here.
+    """
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
+        self._refused: OrderedDict[str, float] = (
+            OrderedDict()
+        )  # until when; who was refused first comes first
 
     async def take(self, key: str, *, rate: float, burst: float) -> float:
+        era, now = self._link.era, trio.current_time()
+        if (until := self._refused.get(key, now)) > now:
+            await trio.lowlevel.checkpoint()
+            return until - now
         hashed = hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=16).hexdigest()
-        return float(await self._link.era.run(TAKE, (_RATE + hashed,), b"%.17g" % rate, b"%.17g" % burst))
+        wait = float(await era.run(TAKE, (_RATE + hashed,), b"%.17g" % rate, b"%.17g" % burst))
+        self._refused.pop(key, None)
+        if wait:
+            self._refused[key] = now + wait
+            if len(self._refused) > _MAX_REFUSED:
+                self._refused.popitem(last=False)
+        return wait
 
 
 class _Inbox:

@@ -124,6 +124,28 @@ async def test_hubs_count_a_client_together_and_redis_never_sees_its_address(red
         assert "203.0.113" not in await redis.say("keys", "*")
 
 
+async def test_who_is_refused_again_costs_redis_nothing(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asked() -> str:
+        return (
+            (await redis.say("info", "commandstats")).partition("cmdstat_evalsha:calls=")[2].partition(",")[0]
+        )
+
+    monkeypatch.setattr(redis_store, "_MAX_REFUSED", 2)
+    async with hubs(redis, 1) as [hub]:
+        rates = hub.stores.rates
+        assert await rates.take("who", rate=0.01, burst=1) == 0
+        assert 99 < await rates.take("who", rate=0.01, burst=1) <= 100
+        before = await asked()
+        assert all([99 < await rates.take("who", rate=0.01, burst=1) <= 100 for _ in range(50)])
+        assert await asked() == before
+        for other in ("one", "two", "three", "one", "two", "three"):  # more than it remembers
+            await rates.take(other, rate=0.01, burst=1)
+        assert await rates.take("who", rate=0.01, burst=1) > 0
+        assert await asked() != before
+
+
 async def test_nothing_is_handed_to_a_hub_that_is_gone(redis: RedisServer) -> None:
     async with hubs(redis, 1) as [here]:
         async with hubs(redis, 1) as [there], there.stores.meet.hold() as held:
