@@ -389,7 +389,7 @@ def doctor(settings: Settings, **options: Any) -> Task:
 
     Looks at addresses, sockets, carriers, keys, the disk, the clock and a running node, and says what is
     wrong, why, and what helps. Changes nothing, and asks no server that is not named. With a room in this
-    home it looks at what that room uses.
+    home it looks at what that room uses; options given here stand in for that and are not remembered.
 
     Exits with 0 if nothing is wrong, warnings aside, 1 if something is, 4 if nobody at all can be reached.
     """

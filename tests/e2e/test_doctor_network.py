@@ -20,6 +20,16 @@ table inet guard {
 }
 """
 
+_COUNTED = """
+table inet leaving {
+  counter sent { }
+  chain output {
+    type filter hook output priority 0; policy accept;
+    oif != lo meta l4proto { tcp, udp } counter name sent
+  }
+}
+"""
+
 
 async def _at(host: Host, *arguments: str, home: Path) -> Examined:
     return await examine("--home", str(home), *arguments, where=host.inside())
@@ -74,6 +84,17 @@ async def test_a_machine_without_a_network_is_told_which_part_of_it_is_missing(t
         async with trio.open_nursery() as nursery:
             for each in (lonely_then_not, with_a_firewall, with_loopback_down):
                 nursery.start_soon(each)
+
+
+async def test_who_names_no_server_has_nothing_sent(tmp_path: Path) -> None:
+    async with internet() as net:
+        host = net.host()
+        host.do("nft", "-f", "-", text=_COUNTED)
+        seen = await _at(host, "--via", f"dir:{tmp_path}", home=tmp_path / "home")
+        assert (seen.code, seen.troubles()) == (0, [])
+        assert "packets 0 " in host.do("nft", "list", "counter", "inet", "leaving", "sent")
+        await _at(host, "--stun", "203.0.113.9", home=tmp_path / "home")
+        assert "packets 0 " not in host.do("nft", "list", "counter", "inet", "leaving", "sent")
 
 
 async def test_each_kind_of_router_and_of_silence_is_told_from_the_others(tmp_path: Path) -> None:
