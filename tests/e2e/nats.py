@@ -7,6 +7,8 @@ mapping, address and port-dependent filtering). A `symmetric` one has a port for
 
 import os
 import re
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -59,6 +61,10 @@ table ip router {{
 }}
 """
 _ONE_PORT = 'oifname "wan" meta l4proto udp snat to {address} : ip saddr . udp sport map @ports'
+_NETLINK_NETFILTER: Final = 12
+# All connections there are (IPCTNL_MSG_CT_DELETE, acknowledged): a header of 16 bytes, and 4 that name none.
+_FORGET: Final = struct.pack("=IHHII4x", 20, 1 << 8 | 2, 1 | 4, 1, 0)
+
 _BLOCKED = """
 table ip blocked {
   chain forward {
@@ -93,6 +99,13 @@ class Router(Host):
 
     def unblock_udp(self) -> None:
         self.do("nft", "delete", "table", "ip", "blocked")
+
+    def forget(self) -> None:
+        """As when it was switched off and on again: whatever goes out next has another port."""
+        self.do("nft", "flush", "map", "ip", "router", "ports")
+        with self.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as kernel:
+            kernel.send(_FORGET)
+            assert kernel.recv(4096)[16:20] == bytes(4), "the kernel says no"
 
     def mappings(self) -> list[tuple[str, int, int]]:
         """UDP flows it lets answers in for: (who is written to, its port, our port outside)."""
@@ -130,19 +143,21 @@ class Internet:
         self._attach(host, "eth0", f"o{number}")
         return host
 
-    def router(self, *, symmetric: bool = False, mapping_time: int = MAPPING_TIME) -> Router:
-        """A network of its own behind one public address; put hosts into it with `host()`."""
+    def router(
+        self, *, symmetric: bool = False, mapping_time: int = MAPPING_TIME, inside: str | None = None
+    ) -> Router:
+        """A network of its own behind one public address; put hosts into it with `host()`.
+
+        inside: how all addresses there begin; without it they are none of another router's.
+        """
         number = next(self._routers)
-        router = Router(
-            f"{self._tag}r{number}",
-            f"{_NET}.{100 + number}",
-            inside=f"192.168.{number}",
-            stack=self._stack,
-        )
+        inside = inside or f"192.168.{number}"
+        name = f"{self._tag}r{number}"
+        router = Router(name, f"{_NET}.{100 + number}", inside=inside, stack=self._stack)
         _make(router, self._stack)
         self._attach(router, "wan", f"r{number}")
         router.do("ip", "link", "add", "name", "lan", "type", "bridge")
-        _set_up(router, "lan", f"192.168.{number}.1/24", gateway=None)
+        _set_up(router, "lan", f"{inside}.1/24", gateway=None)
         mapping = "" if symmetric else _ONE_PORT.format(address=router.address)
         router.do("nft", "-f", "-", text=_ROUTER.format(mapping=mapping, mapping_time=mapping_time))
         for name in ("udp_timeout", "udp_timeout_stream"):

@@ -43,7 +43,11 @@ async def test_a_home_router_keeps_a_port_while_it_is_used_and_forgets_it_soon_a
                 with trio.fail_after(WAIT):
                     while home.mappings():
                         await trio.sleep(0.1)
-                assert await seen_as(sock, first) != seen
+                again = await seen_as(sock, first)
+                assert again != seen
+                home.forget()
+                assert not home.mappings()
+                assert await seen_as(sock, first) != again
 
 
 async def test_only_whom_a_socket_wrote_to_gets_in_and_nobody_where_udp_is_blocked() -> None:

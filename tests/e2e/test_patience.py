@@ -107,8 +107,8 @@ async def joiner_behind_a_nat(net: Internet, people: People) -> None:
 
 
 async def both_behind_nats(net: Internet, people: People) -> None:
-    """A STUN server tells both what to show, and asking it keeps that open."""
-    server, here, there = net.host(), net.router(), net.router()
+    """A STUN server tells both what to show, and asking it keeps that open. Inside they have one address."""
+    server, here, there = net.host(), *(net.router(inside="192.168.0") for _ in range(2))
     async with stun_server(server) as stun:
         ann, token = await people.invites(here.host(), "--stun", stun)
         bob = await people.joins(there.host(), token, "--stun", stun)
@@ -130,6 +130,22 @@ async def joiner_behind_a_nat_and_inviter_behind_a_firewall(net: Internet, peopl
         await late(ann, bob)
         assert office.dropped(), "it knocked all the time"
         await ann.say(answer)
+        await are_linked(ann, bob)
+
+
+async def inviter_whose_router_was_off(net: Internet, people: People) -> None:
+    """A token that shows a port which is no more is called in; the next one is as good as any."""
+    server, home = net.host(), net.router()
+    async with stun_server(server) as stun:
+        ann, token = await people.invites(home.host(), "--stun", stun)
+        home.forget()
+        told = await ann.wait_for("notice", within=PATIENCE)
+        assert "another address" in told["message"], told
+        seen = len(ann.events)
+        await ann.say("/invite")
+        token = (await ann.wait_for("invite", within=PATIENCE, since=seen))["token"]
+        bob = await people.joins(net.router().host(), token, "--stun", stun)
+        await ann.say(await answer_of(bob))
         await are_linked(ann, bob)
 
 
@@ -188,6 +204,7 @@ PATHS: Final[tuple[Callable[[Internet, People], Awaitable[None]], ...]] = (
     joiner_behind_a_nat,
     both_behind_nats,
     joiner_behind_a_nat_and_inviter_behind_a_firewall,
+    inviter_whose_router_was_off,
     nothing_passes,
     nothing_passes_but_a_folder,
 )
