@@ -1,8 +1,8 @@
 """SCTP inside an open DTLS session: packets of a peer that is through the handshake.
 
-An association as node/webrtc.py guards it, over a session that sends nowhere. Whatever it raises ends that
-one connection, so it counts as a refusal; a fault is an input that takes long, takes memory, or leaves more
-behind than the bounds allow.
+An association as node/webrtc_connection.py guards it, over a session that sends nowhere. Whatever it raises
+ends that one connection, so it counts as a refusal; a fault is an input that takes long, takes memory, or
+leaves more behind than the bounds allow.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Any
 import aiortc.rtcsctptransport as sctp
 from google_crc32c import value as crc32c
 
-from node import webrtc, webrtc_guards
+from node import webrtc_connection, webrtc_guards
 from node.webrtc import Connection
 from node.webrtc_guards import aiortc_parts
 from signaling.handshake import Role
@@ -154,7 +154,7 @@ def _sctp_feed() -> Feed:
 
 
 def _fits(connection: Any, _data: bytes) -> bool:
-    return bool(connection._inbox_size <= webrtc._MAX_INBOX)
+    return bool(connection._inbox_size <= webrtc_connection._MAX_INBOX)
 
 
 def packet_feed(make: Callable[[Counter[str]], Any], fits: Callable[[Any, bytes], bool]) -> Feed:
