@@ -18,7 +18,7 @@ from node.errors import Exit, NodeError, TimedOut, Unreachable, UsageError
 from node.events import AsksEvent, RoomEvent
 from node.failure import one_error
 from node.ice_servers import IceOptions, IceServers
-from node.meet_rooms import mark_alone, name_for, remove_room, unmark
+from node.meet_rooms import is_here, mark_alone, name_for, remove_room, unmark
 from node.node import Node, open_node
 from signaling.carrier import ParcelKind
 from signaling.description import Answer, Offer, decode_answer, decode_offer
@@ -70,7 +70,6 @@ async def open_meeting(
                         found = await (meeter.show(stack) if offer is None else meeter.join(stack, offer))
                         if isinstance(found, Node):
                             met, waiting.deadline = True, float("inf")
-                            meeter.keep()
                             yield found
                             return
                         offer = found
@@ -104,9 +103,17 @@ class _Meeter:
         self._in_vain = False
         self._forget: str | None = None  # the room that came of nothing so far
 
-    def keep(self) -> None:
-        """This room is of two now."""
-        self._forget = None
+    @asynccontextmanager
+    async def _keeping(self, node: Node) -> AsyncIterator[None]:
+        """However this block ends: a room of two stays."""
+        try:
+            yield
+        finally:
+            with suppress(NodeError):  # we are not in
+                if (await node.room()).n > 1 and self._forget is not None:
+                    with trio.CancelScope(shield=True):
+                        await trio.to_thread.run_sync(unmark, self.home, self._forget)
+                    self._forget = None
 
     def failed(self, why: str) -> None:
         """There was somebody, and no link. Others come first now, but nobody is left out for that."""
@@ -129,13 +136,12 @@ class _Meeter:
         node = await stack.enter_async_context(open_node(self.home, room, ice=self.ice, beside=[carrier]))
         found: Node | Offer | None = None
         is_there = trio.Event()
-        async with trio.open_nursery() as nursery:
+        async with self._keeping(node), trio.open_nursery() as nursery:
 
             async def let_in() -> None:
                 nonlocal found
                 await _let_one_in(node)
                 found = node
-                await trio.to_thread.run_sync(unmark, self.home, room.fingerprint)
                 is_there.set()
                 await trio.sleep(_LAST_WORDS)
                 nursery.cancel_scope.cancel()
@@ -169,6 +175,7 @@ class _Meeter:
                         return self._check_offer(payload)
                     except SignalError as error:
                         self._tell_once(error.message)
+                        await trio.sleep(_PAUSE)
                         post = self.client.bounce
                 case Answered(payload=payload):
                     try:
@@ -213,13 +220,14 @@ class _Meeter:
         """Answer it: the node once we are in; or another offer, to be answered instead; or None."""
         self._forget = offer.room.hex()
         stack.push_async_callback(self._clean_up)
+        await trio.to_thread.run_sync(mark_alone, self.home, offer.room.hex())
         carrier, via = MeetCarrier(), (f"hub:{self.url}",)
         node = await stack.enter_async_context(
             open_node(self.home, offer, nick=self.nick, via=via, ice=self.ice, beside=[carrier])
         )
         found: Node | Offer | None = None
         said = trio.Event()
-        async with trio.open_nursery() as nursery:
+        async with self._keeping(node), trio.open_nursery() as nursery:
 
             async def answer() -> None:
                 nonlocal found
@@ -259,7 +267,7 @@ class _Meeter:
         offer = decode_offer(payload, room=None, me=None, now=int(time.time()))
         if offer.sender == self._me:
             raise NotForUs("This home met itself: it asks twice.", "Use another --home for the other one.")
-        if not offer.invites or offer.protected or self.home.find(offer.room.hex()) is not None:
+        if not offer.invites or offer.protected or is_here(self.home, offer.room.hex()):
             raise NotForUs("What the other one offers is no fresh room.", "Ask again.")
         return offer
 

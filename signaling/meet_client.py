@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import trio
 
-from signaling.hub_client import HubAway, chunks_of, in_words, new_client
+from signaling.hub_client import HubAway, chunks_of, in_words, new_client, whole
 from signaling.meet import Exchange, Later, Outcome, Party
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class MeetClient:
             request = self._http.build_request(
                 "POST", self._where, content=body, headers=self._headers, timeout=timeout
             )
+            request.stream = whole(body)
             response = await self._http.send(request, stream=True)
             said = bytearray()
             async with chunks_of(response) as chunks:

@@ -34,6 +34,7 @@ from tests.fuzz import (
     introduce_borders,
     lobby_borders,
     log_borders,
+    meet_borders,
     node_borders,
     picture_borders,
     replica_borders,
@@ -71,6 +72,7 @@ DECODERS: dict[str, Decoder] = {
         signal_borders,
         evidence_borders,
         hub_borders,
+        meet_borders,
         console_borders,
         chain_borders,
     )
