@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,7 +84,10 @@ class Countdown:
 
     @property
     def renewable(self) -> str | None:
-        """The offer that a key would renew: one that is over, or nearly."""
+        """The offer that a key renews, where that was said: one that is over, or nearly."""
+        return self._old() if self._typed else None
+
+    def _old(self) -> str | None:
         now = self._clock()
         old = [
             token
@@ -103,7 +107,7 @@ class Countdown:
         text = f"{first.what}: {left_in_words(first.expires - now)} left"
         if len(alive) > 1:
             text += f" (of {len(alive)} the first to go)"
-        return f"{text}. {self._how}" if self.renewable else text
+        return f"{text}. {self._how}" if self._old() else text
 
     @property
     def _how(self) -> str:
@@ -111,16 +115,16 @@ class Countdown:
 
     async def run(self, *, typed: bool) -> None:
         """Until cancelled. `typed`: there is a chat line, whose Enter renews."""
-        self._typed = typed
         if not self._out.counts:
             return
+        self._typed = typed
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._count)
                 if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
                     nursery.start_soon(self._make_way)
         finally:
-            with trio.move_on_after(_GOODBYE, shield=True):
+            with trio.move_on_after(_GOODBYE, shield=True), suppress(OSError):  # it may be gone
                 await self._out.standing("")
 
     async def _count(self) -> None:

@@ -22,7 +22,7 @@ from console.sentences import (
     removed_text,
 )
 from console.tables import members_table, status_table
-from console.welcome import continues_text, numbers, safety_words
+from console.welcome import OFFER_BESIDES, continues_text, numbers, safety_words
 from node.api import MemberView
 from node.events import (
     AdmittedEvent,
@@ -47,7 +47,7 @@ from node.events import (
     TokenEvent,
     WordsEvent,
 )
-from node.tokens import drawn_as_pictures, kind_of
+from node.tokens import carried_by_hand, drawn_as_pictures, kind_of
 
 if TYPE_CHECKING:  # it is needed only where tokens are drawn
     from console.pictures import QrFile
@@ -65,6 +65,7 @@ class PlainScreen:
         self._out = out
         self._carrying = Carrying(out, color=color, qr_file=qr_file, draw=draw)
         self._color = color
+        self._by_hand = False
         self._n = 1
         self._me = self._nick = ""
         self._texts: dict[str, str] = {}  # own messages that are not final
@@ -77,6 +78,7 @@ class PlainScreen:
     async def know(self, room: RoomEvent) -> None:
         if drawn_as_pictures(room.via):
             self._carrying.draw()
+        self._by_hand = carried_by_hand(room.via)
         self._n, self._me, self._nick = room.n, room.me, room.nick
 
     async def event(self, event: Event) -> None:
@@ -86,8 +88,10 @@ class PlainScreen:
                 self._texts.pop(event.id, None)
                 await self._data(final_line(event))
             case InviteEvent():
-                # Where people carry tokens it is an offer.
-                await self._carrying.show(kind_of(event.token), event.token, expires=event.expires)
+                kind = kind_of(event.token)  # where people carry all tokens it is an offer
+                await self._carrying.show(kind, event.token, expires=event.expires)
+                if kind == "invitation" and self._by_hand:
+                    await self._out.note(OFFER_BESIDES)
             case TokenEvent():
                 await self._carrying.show(event.kind, event.token, expires=event.expires)
             case OverEvent():

@@ -27,6 +27,10 @@ A hub shows nobody which rooms meet there: joining through one needs an invitati
 
 REST_OF_TOKEN = "This token is not whole yet: paste the rest of it, or an empty line to give it up."
 
+OFFER_BESIDES = """\
+An offer is made besides, for somebody who cannot reach that place. Each of the two lets one person in:
+give one of them to one person, or each to another."""
+
 _TAKEN = {
     "offer": "Got the offer; connecting. If an answer is shown next, carry it back.",
     "answer": "Got the answer: it connects within seconds, if it has not yet.",
@@ -72,6 +76,7 @@ def continues_text(room: RoomEvent) -> str:
     """Which room this one goes on from."""
     name = f"room {one_line(room.parent_name)}" if room.parent_name else "a room that is not in this home"
     return f"It continues {name} ({room.parent[:16]}…)"
+
 
 def how_to_join(via: tuple[str, ...]) -> str:
     """What the other side has to do with an invitation."""

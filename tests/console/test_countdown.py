@@ -92,6 +92,7 @@ async def test_without_a_chat_line_no_key_is_promised(autojump_clock: MockClock)
     countdown.add("a", what=OFFER, expires=trio.current_time() + 60)
     await after(countdown, 70, typed=False)
     assert out.stood[-2] == "The offer is over. `pigeon invite`: a new one"
+    assert countdown.renewable is None
 
 
 async def test_an_answer_is_counted_and_cannot_be_renewed(autojump_clock: MockClock) -> None:
@@ -113,7 +114,10 @@ async def test_what_is_used_is_gone_and_what_leads_nowhere_is_to_be_renewed(
 ) -> None:
     countdown = counting(Shown())
     countdown.add("a", what=RECONNECT, expires=trio.current_time() + 600)
+    assert countdown.renewable is None
     countdown.over("a", reason=reason)
+    assert countdown.renewable is None, "nobody was told of a key yet"
+    await after(countdown, 1)
     countdown.over("never shown", reason="used")
     assert countdown.renewable == left
     countdown.linked()
@@ -122,6 +126,7 @@ async def test_what_is_used_is_gone_and_what_leads_nowhere_is_to_be_renewed(
 
 async def test_a_fresh_offer_takes_the_place_of_one_that_is_over(autojump_clock: MockClock) -> None:
     countdown = counting(Shown())
+    await after(countdown, 1)
     countdown.add("a", what=OFFER, expires=trio.current_time() + 600)
     countdown.over("a", reason="expired")
     countdown.add("b", what=OFFER, expires=trio.current_time() + 600)
@@ -148,7 +153,7 @@ async def test_where_nobody_looks_nothing_is_said(autojump_clock: MockClock) -> 
     countdown = counting(out)
     countdown.add("a", what=OFFER, expires=trio.current_time() + 60)
     await after(countdown, 100)
-    assert (out.lines, out.stood) == ([], [])
+    assert (out.lines, out.stood, countdown.renewable) == ([], [], None)
 
 
 async def test_no_more_than_a_few_are_counted(autojump_clock: MockClock) -> None:

@@ -27,6 +27,7 @@ from node.events import (
     IdentityEvent,
     InviteEvent,
     LinkView,
+    OverEvent,
     PendingEvent,
     ProgressEvent,
     RemovalEvent,
@@ -35,6 +36,8 @@ from node.events import (
     StatusEvent,
     WordsEvent,
 )
+from signaling.token import Kind, to_token
+from tests.console.fakes import ROOM
 
 STATUS = StatusEvent(
     n=4,
@@ -288,3 +291,23 @@ async def test_a_newcomer_reads_whom_it_reached_where_it_has_met_that_key(
         "Safety words between you and abababab (whom you have met as an n): ONE TWO THREE FOUR "
         "(compare them by voice)",
     ]
+
+
+@pytest.mark.parametrize(("via", "both"), [(["dir:/tmp/x", "paste"], True), (["dir:/tmp/x"], False)])
+async def test_where_an_offer_is_made_besides_it_is_said_that_each_is_for_one_person(
+    capfd: pytest.CaptureFixture[str], via: list[str], both: bool
+) -> None:
+    screen = PlainScreen(Out(Settings()), color=False)
+    await screen.know(msgspec.structs.replace(ROOM, via=via))
+    await screen.event(InviteEvent(token=to_token(Kind.INVITATION, bytes(200)), expires=0))
+    assert ("Each of the two lets one person in" in capfd.readouterr().err) is both
+
+
+@pytest.mark.parametrize("reason", ["used", "expired", "stale", "withdrawn"])
+async def test_that_a_token_is_over_is_no_line_of_its_own(
+    capfd: pytest.CaptureFixture[str], reason: str
+) -> None:
+    screen = PlainScreen(Out(Settings()), color=False)
+    await screen.event(OverEvent(kind="offer", token="pigeon:X", reason=reason))
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err, screen.renewable) == ("", "", None)
