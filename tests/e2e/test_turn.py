@@ -1,5 +1,6 @@
 """Through a real TURN server: who can meet no other way, and who shows no address of its own to anybody."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ import pytest
 import trio
 
 from console.children import Child, Event, Family, command, family
+from signaling.candidates import Candidate
+from signaling.description import decode_offer
 from signaling.token import from_token
 from tests.e2e.capture import Capture, capture, forms_of
-from tests.e2e.nats import internet
+from tests.e2e.nats import internet, stun_server
 from tests.e2e.networks import Host, hosts_on_a_switch, needs_hosts
 from tests.e2e.turn import PASSWORD, TurnServer, needs_coturn, turn_server
 
@@ -44,6 +47,28 @@ async def test_behind_routers_that_no_guess_gets_through_two_meet_by_one_token(t
         await bob.wait_for("admitted", within=PATIENCE)  # and nobody carried an answer back
         await say(ann, "hello from ann", to=bob)
         await say(bob, "hello from bob", to=ann)
+
+
+async def test_an_offer_is_given_up_when_the_router_in_front_has_another_way_in(tmp_path: Path) -> None:
+    async with internet() as net, stun_server(net.host()) as stun, family() as children:
+        router = net.router()
+        line = ("new", "r", "--via", "paste", "--stun", stun, *home(tmp_path, "ann"))
+        ann = await router.host().start(children, "ann", *line)
+        first = (await ann.wait_for("invite", within=PATIENCE))["token"]
+        router.forget()
+        await ann.wait_for("notice", within=PATIENCE, where=speaks_of("leads nowhere"))
+        seen = len(ann.events)
+        await ann.say("/invite")
+        second = (await ann.wait_for("invite", within=PATIENCE, since=seen))["token"]
+        former, latter = (mapped_in(token) for token in (first, second))
+        assert former.address == latter.address == router.address
+        assert former.port != latter.port
+
+
+def mapped_in(token: str) -> Candidate:
+    offer = decode_offer(from_token(token)[1], room=None, me=None, now=int(time.time()))
+    (mapped,) = [each for each in offer.candidates if each.type == "srflx"]
+    return mapped
 
 
 @dataclass
