@@ -179,9 +179,22 @@ def _nat(said: Sequence[Said], *, turn_works: bool) -> list[Finding]:
             if _seen_by_two(said):
                 found = "It shows the same port to everybody, so others can be told where to reach you."
                 return [fine("router", found)]
-            return [
-                fine("router", "It changes our addresses; one server alone shows no more.", cure=_SEE_TWICE)
-            ]
+            return [_seen_once(said)]
+
+
+def _seen_once(said: Sequence[Said]) -> Finding:
+    """One answer proves nothing; but a router that keeps our ports rarely gives others to others."""
+    ports = [
+        (each.local[1], each.found[1]) for each in said if each.kind == "stun" and each.found and each.local
+    ]
+    if all(ours == theirs for ours, theirs in ports):
+        return fine("router", "It keeps our ports, so others can most likely be told where to reach you.")
+    return warning(
+        "router",
+        "It changes our ports; whether others can be told where to reach you is open.",
+        cause="One server alone cannot show whether your router gives every destination another port.",
+        cure=_SEE_TWICE,
+    )
 
 
 def _seen_by_two(said: Sequence[Said]) -> bool:

@@ -147,7 +147,7 @@ def _one_port(seen: Examined) -> None:
 
 def _seen_once(seen: Examined) -> None:
     assert seen.code == 0
-    seen.says("router", "ok", "one server alone shows no more", "Name a second --stun server")
+    seen.says("router", "warning", "One server alone cannot show", "Name a second --stun", "you need TURN")
 
 
 def _needs_turn(seen: Examined) -> None:

@@ -76,8 +76,9 @@ def _stun(server: str, port: int, *, local: int = 4000) -> Said:
     [
         ([_stun("one", 5000), _stun("two", 5000)], "ok", False, "the same port to everybody"),
         ([_stun("one", 5000), _stun("two", 5001)], "problem", True, "another port"),
-        ([_stun("one", 5000)], "ok", False, "one server alone"),
-        ([_stun("one", 5000), _stun("two", 5001, local=4001)], "ok", False, "one server alone"),
+        ([_stun("one", 5000)], "warning", False, "One server alone"),
+        ([_stun("one", 4000)], "ok", False, "keeps our ports"),
+        ([_stun("one", 5000), _stun("two", 5001, local=4001)], "warning", False, "One server alone"),
     ],
 )
 def test_two_answers_to_one_socket_show_what_kind_the_router_is(
