@@ -25,7 +25,6 @@ _STREAM_HEADERS: Final = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",  # nginx: hand on each event at once
 }
-_STREAM_SEND_BUFFER: Final = 64 * 1024  # what the kernel holds for a slow reader is memory too
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _log = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ class Connection:
     """The task of one socket. `due`: when the server is to call `expire` (trio's time)."""
 
     __slots__ = (
-        "_bounds", "_client", "_closing", "_held", "_nudged", "_peer", "_reader", "_shared", "_sock", "busy",
+        "_bounds", "_closing", "_counted", "_held", "_nudged", "_peer", "_reader", "_shared", "_sock", "busy",
         "due", "stream",
     )  # fmt: skip
 
@@ -48,7 +47,7 @@ class Connection:
         self._bounds = shared.settings
         self._sock = sock
         self._peer = peer
-        self._client = peer
+        self._counted = 0
         self._reader: RequestReader | None = RequestReader(shared.settings)
         self._held: trio.CancelScope | None = None
         self._closing = False
@@ -66,6 +65,7 @@ class Connection:
         except (Gone, OSError, trio.ClosedResourceError):
             pass
         finally:
+            self._shared.unfinished.take(-self._counted)
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
 
@@ -75,9 +75,12 @@ class Connection:
         assert reader is not None
         try:
             got = reader.next()
+            if got is not None:
+                await trio.lowlevel.checkpoint()  # who sends many at once does not keep the others waiting
             while got is None:
                 await self._receive(reader)
                 got = reader.next()
+                self._count(reader.waiting)
         except Refused as refused:
             await self._refuse(refused)
             return False
@@ -85,6 +88,13 @@ class Connection:
         keep = await self._answer(*got)
         self.busy = False
         return keep
+
+    def _count(self, waiting: int) -> None:
+        """Bytes of a request that is not whole yet, into everybody's budget."""
+        if waiting != self._counted:
+            if not self._shared.unfinished.take(waiting - self._counted):
+                raise Refused(503, "The hub has too much to do just now; try again in a moment.")
+            self._counted = waiting
 
     async def _receive(self, reader: RequestReader) -> None:
         if reader.expects_continue and not self._nudged:
@@ -206,10 +216,10 @@ class Connection:
         return Response.words(503, "This took too long; ask again.", headers={"Retry-After": "2"})
 
     async def _watch(self, asked: trio.CancelScope) -> None:
-        """See the client leave. What it sends meanwhile is the next request, and waits."""
+        """See the client leave. If it sends its next request meanwhile, that waits, and it has not left."""
         reader = self._reader
         assert reader is not None
-        while reader.waiting <= self._bounds.max_head:
+        while not reader.waiting:
             await trio.lowlevel.wait_readable(self._sock)
             try:
                 data = self._sock.recv(_RECEIVE)
@@ -233,8 +243,12 @@ class Connection:
             return
         shared.counts.answers[name, 200] += 1
         self._reader = None
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _STREAM_SEND_BUFFER)
-        stream = Stream(self._sock, max_backlog=self._bounds.max_backlog, nursery=shared.nursery)
+        stream = Stream(
+            self._sock,
+            max_backlog=self._bounds.max_backlog,
+            budget=shared.backlogs,
+            nursery=shared.nursery,
+        )
         stream.write(head_of(200, _STREAM_HEADERS, keep_alive=False))
         stream.beat_due = trio.current_time() + self._bounds.heartbeat
         self.due = float("inf")
@@ -256,7 +270,7 @@ class Connection:
             if shared.log.wanted:
                 self._note(request, name, 200, sent=0, began=began)
             self.stream = None
-            stream.gone = True
+            stream.cut()
 
     async def _until_left(self) -> None:
         received = 0

@@ -30,6 +30,21 @@ def forwarded_for(header: str) -> str | None:
     return plain_address(header.rpartition(",")[2].strip()[:64])
 
 
+class Budget:
+    """Bytes that wait in memory, of everybody together."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.used = 0
+
+    def take(self, size: int) -> bool:
+        """So many more, if that is allowed; a negative number gives back, which always is."""
+        if size > 0 and self.used + size > self._most:
+            return False
+        self.used += size
+        return True
+
+
 class Tally:
     """How many of something each address has."""
 

@@ -10,6 +10,19 @@ from signaling.errors import SignalError
 
 _BACKLOG: Final = 4096
 _SPARE_DESCRIPTORS: Final = 128
+_INHERITED: Final = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    # What the kernel holds for a client that does not read, or of one that says too much, is memory too.
+    (socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024),
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024),
+    # Whoever vanished without a word is found out within a minute or two.
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
+)
+"""Of every connection that is accepted; Linux hands them on from the listening socket."""
 
 
 class CannotListen(SignalError):
@@ -36,7 +49,7 @@ def parse_listen(text: str) -> tuple[str, int]:
 def listen(host: str, port: int) -> list[socket.socket]:
     """Listening sockets, not blocking; blocking while the name is looked up. host "": all addresses.
 
-    What they accept sends without Nagle's delay (it is inherited on Linux).
+    What they accept has small buffers and sends without Nagle's delay.
     """
     try:
         if not host and socket.has_dualstack_ipv6():
@@ -82,5 +95,6 @@ def allow_descriptors(wanted: int) -> int:
 def _ready(listener: socket.socket) -> socket.socket:
     listener.setblocking(False)
     listener.listen(_BACKLOG)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for level, option, value in _INHERITED:
+        listener.setsockopt(level, option, value)
     return listener

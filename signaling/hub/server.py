@@ -16,7 +16,6 @@ from signaling.hub.shared import Shared
 
 _AT_ONCE: Final = 64
 _TURNING_AWAY: Final = 64
-_OUT_OF_STOCK: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _BACK_OFF: Final = 0.2
 _TICK: Final = 1.0
 _RECEIVE: Final = 16 * 1024
@@ -68,8 +67,9 @@ class Server:
             except BlockingIOError:
                 pass
             except OSError as error:
-                if error.errno in _OUT_OF_STOCK:
-                    # Whoever waits stays in the kernel's queue; trying again at once would only burn time.
+                if error.errno != errno.ECONNABORTED:
+                    # Most likely no descriptor is left. Whoever waits stays in the kernel's queue, and trying
+                    # again at once would only burn time.
                     self._counts.of["accept_failures"] += 1
                     await trio.sleep(_BACK_OFF)
 

@@ -34,6 +34,9 @@ class HubSettings:
     """Requests a second and address, in the long run; 0: as many as come."""
     burst: float = 1000.0
 
+    max_unfinished: int = 64 * 1024 * 1024
+    """Bytes of requests that are not whole yet, of all connections together."""
+
     # Channels.
     max_name: int = 512
     """Characters of app and channel, as sent."""
@@ -43,6 +46,8 @@ class HubSettings:
     """Between two lines that say a quiet stream lives. Proxies cut at 60."""
     max_backlog: int = 256 * 1024
     """What waits for one slow reader before it is dropped."""
+    max_backlogs: int = 64 * 1024 * 1024
+    """The same for all together; whoever falls behind then is dropped."""
     kept_events: int = 64
     """Of each channel, for those who resume."""
     kept_bytes: int = 256 * 1024

@@ -3,7 +3,7 @@
 import trio
 
 from signaling.hub.access_log import AccessLog
-from signaling.hub.limits import Tally
+from signaling.hub.limits import Budget, Tally
 from signaling.hub.metrics import Counts
 from signaling.hub.routes import Routes
 from signaling.hub.settings import HubSettings
@@ -25,4 +25,6 @@ class Shared:
         self.counts = counts
         self.log = log
         self.stopping = False
+        self.unfinished = Budget(settings.max_unfinished)
+        self.backlogs = Budget(settings.max_backlogs)
         self.subscribers = Tally(most_each=settings.max_subscribers_each)

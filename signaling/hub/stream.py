@@ -7,6 +7,8 @@ from typing import Final
 
 import trio
 
+from signaling.hub.limits import Budget
+
 _AT_ONCE: Final = 64 * 1024
 
 
@@ -16,13 +18,26 @@ class Stream:
     A subscriber that reads too slowly is cut off as soon as more waits for it than allowed.
     """
 
-    __slots__ = ("_backlog", "_max_backlog", "_nursery", "_sock", "_waiting", "beat_due", "gone", "too_slow")
+    __slots__ = (
+        "_backlog",
+        "_budget",
+        "_max_backlog",
+        "_nursery",
+        "_sock",
+        "_waiting",
+        "beat_due",
+        "gone",
+        "too_slow",
+    )
 
-    def __init__(self, sock: socket.socket, *, max_backlog: int, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, sock: socket.socket, *, max_backlog: int, budget: Budget, nursery: trio.Nursery
+    ) -> None:
         # The nursery is the server's: a backlog is drained for as long as the stream lives, which the
         # connection's own task bounds.
         self._sock = sock
         self._max_backlog = max_backlog
+        self._budget = budget
         self._nursery = nursery
         self._backlog: deque[bytes] = deque()
         self._waiting = 0
@@ -54,7 +69,7 @@ class Stream:
     def _keep(self, rest: bytes) -> None:
         if self.gone:
             return
-        if self._waiting + len(rest) > self._max_backlog:
+        if self._waiting + len(rest) > self._max_backlog or not self._budget.take(len(rest)):
             self.too_slow = True
             self.cut()
             return
@@ -70,7 +85,7 @@ class Stream:
                 await trio.lowlevel.wait_writable(self._sock)
                 self._send_some()
         except (OSError, trio.ClosedResourceError):
-            self.gone = True
+            self.cut()
 
     def _send_some(self) -> None:
         batch = b""
@@ -83,6 +98,7 @@ class Stream:
             pass
         finally:
             self._waiting -= sent
+            self._budget.take(-sent)
             if sent < len(batch):
                 self._backlog.appendleft(batch[sent:])
 
@@ -100,5 +116,7 @@ class Stream:
         """End it now: whoever waits for the socket wakes up."""
         self.gone = True
         self._backlog.clear()
+        self._budget.take(-self._waiting)
+        self._waiting = 0
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)

@@ -272,6 +272,21 @@ async def test_a_reader_that_lags_within_its_bounds_gets_everything_in_order() -
         assert hub.counts.of["slow_readers"] == 0
 
 
+async def test_slow_readers_together_take_no_more_memory_than_is_allowed() -> None:
+    bounds = replace(PLAIN, max_backlog=1_000_000, max_backlogs=200_000)
+    async with running(bounds) as hub, AsyncExitStack() as stack:
+        for _ in range(5):
+            await listening(stack, hub, "/v1/app/a")
+        poster = await stack.enter_async_context(hub.client())
+        for _ in range(500):
+            await poster.post("/v1/app/a", b"x" * 60_000)
+            assert hub.shared.backlogs.used <= 200_000
+            if hub.counts.of["slow_readers"] == 5:
+                break
+        await hub.until(lambda: hub.counts.of["slow_readers"] == 5)
+        await hub.until(lambda: hub.shared.backlogs.used == 0)
+
+
 async def test_one_address_has_so_many_subscriptions() -> None:
     async with running(replace(PLAIN, max_subscribers_each=2)) as hub, AsyncExitStack() as stack:
         two = [await listening(stack, hub, "/v1/app/a") for _ in range(2)]

@@ -209,6 +209,44 @@ async def test_what_a_client_says_about_itself_is_not_believed_without_a_proxy()
         assert answer.endswith(b"127.0.0.1")
 
 
+async def test_what_waits_in_memory_is_bounded_for_all_together_and_given_back() -> None:
+    async with running(replace(PLAIN, max_unfinished=100_000), ECHO) as hub, AsyncExitStack() as stack:
+        begun = b"POST /echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 60000\r\n\r\n" + b"x" * 50_000
+        one, two = [await stack.enter_async_context(hub.client()) for _ in range(2)]
+        await one.send(begun)
+        await hub.until(lambda: hub.shared.unfinished.used == 50_000)
+        await two.send(begun + b"x" * 5_000)
+        assert (await two.rest()).startswith(b"HTTP/1.1 503 ")
+        await one.send(b"x" * 10_000)
+        assert (await one.answer()).startswith(b"HTTP/1.1 200 ")
+        await hub.until(lambda: hub.shared.unfinished.used == 0)
+        three = await stack.enter_async_context(hub.client())
+        await three.send(begun)
+        await hub.until(lambda: hub.shared.unfinished.used == 50_000)
+        await three.stream.aclose()
+        await hub.until(lambda: hub.shared.unfinished.used == 0)
+
+
+async def test_who_sends_many_requests_at_once_keeps_nobody_waiting() -> None:
+    turns = list[bytes]()
+
+    async def noted(request: Request) -> Response:
+        turns.append(request.body)
+        return Response(200)
+
+    post = b"POST /noted HTTP/1.1\r\nHost: hub\r\nContent-Length: 1\r\n\r\n%b"
+    async with (
+        running(PLAIN, route("noted", noted, method="POST")) as hub,
+        hub.client() as many,
+        hub.client() as other,
+    ):
+        await other.get("/none")
+        await many.send(post % b"m" * 200)
+        await other.send(post % b"o")
+        await hub.until(lambda: len(turns) == 201)
+        assert turns.index(b"o") < 150
+
+
 # Handlers.
 
 
