@@ -166,6 +166,7 @@ class RedisLink:
         def end(why: str) -> None:
             nonlocal trouble
             trouble = trouble or why
+            self._era = None  # from now on, not only once everything is closed
             scope.cancel()
 
         def refused(why: str) -> None:
@@ -242,10 +243,11 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return leaf
 
 
-def _plain(error: BaseException) -> str:
+def _plain(error: BaseException | None) -> str:
     """What an exception says, or what was behind it, as the end of a sentence."""
-    while error.__cause__ is not None:
+    words = ""
+    while error is not None:
+        words = (isinstance(error, OSError) and error.strerror) or str(error) or words
         error = error.__cause__
-    words = (isinstance(error, OSError) and error.strerror) or str(error)
     said = "".join(letter if letter.isprintable() else " " for letter in words)[:200].strip(" .")
     return said or "it did not answer in time"

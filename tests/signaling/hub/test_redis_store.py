@@ -184,7 +184,9 @@ async def test_without_redis_everybody_is_told_at_once_and_with_it_all_goes_on(r
             assert await there.stores.meet.hand(held.holder, b"reply"), "the old name is listened to again"
             with trio.fail_after(PATIENCE):
                 assert await held.receive() == b"reply"
-        assert [note.rpartition(" is ")[2].partition(":")[0] for note in here.notes] == ["lost", "back."]
+        where = f"Redis at {redis.socket} is"
+        assert here.notes[0].startswith(f"{where} lost: Connection lost while ")
+        assert here.notes[1:] == [f"{where} back."]
 
 
 async def test_a_redis_that_answers_nothing_is_taken_for_dead_until_it_wakes(redis: RedisServer) -> None:
@@ -194,6 +196,7 @@ async def test_a_redis_that_answers_nothing_is_taken_for_dead_until_it_wakes(red
             await here.publish(b"into the void")
         with trio.fail_after(0.5), pytest.raises(StoreAway):  # the next one need not wait for that
             await here.publish(b"into the void")
+        await until(lambda: "timed out after 2.0 seconds" in "".join(here.notes))
         redis.wake()
         await until(here.works)
         await until(there.works)
