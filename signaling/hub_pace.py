@@ -12,7 +12,7 @@ _TURN: Final = 4.0  # seconds until another one may be taken
 _GAP: Final = 0.2
 
 _FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 30.0
+_LONGEST_PAUSE: Final = 10.0
 PAUSE_IF_ASKED: Final = 4.0  # at most, while somebody waits for the hub
 
 

@@ -2,7 +2,8 @@
 
 `start` is from the start of the joining process, `looking` from when it says that it looks for a member; both
 until it shows the safety words. In `paste, carried` no check reaches the inviter before it has the answer: a
-firewall in a network namespace, so it needs root.
+firewall in a network namespace, so it needs root. `hub:` is our own, `hub: npm` is signalhub; both stand on
+this machine, empty.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ import trio
 
 from console.children import Child, Family, family
 from tests.e2e.networks import has_hosts, two_hosts
+from tests.signaling.hub_servers import has_signalhub, hub_process
 
 _PATIENCE: Final = 60.0
 
@@ -73,12 +75,23 @@ async def measure(name: str, via: str, *, runs: int) -> list[tuple[float, float]
 
 
 async def run(runs: int) -> int:
+    with ExitStack() as stack:
+        hubs = {"hub:": "ours", "hub: npm": "signalhub"}
+        if not has_signalhub():
+            del hubs["hub: npm"]
+        ports = {name: stack.enter_context(hub_process(kind))[1] for name, kind in hubs.items()}
+        return await run_all(runs, {name: f"hub:http://127.0.0.1:{port}" for name, port in ports.items()})
+
+
+async def run_all(runs: int, hubs: dict[str, str]) -> int:
+    """Every carrier in its turn; `hubs`: specs by name."""
     ways = {
         "paste": "paste",
         "paste, carried": "paste",
         "qr:DIR": "qr:{place}/pictures",
         "dir:": "dir:{place}/lobby",
         "log:": "log:{place}/lobby",
+        **hubs,
     }
     if not has_hosts():
         del ways["paste, carried"]

@@ -19,8 +19,14 @@ from console.children import command
 SIGNALHUB = Path(__file__).parent.parent / "e2e" / "signalhub"
 _READY = 30.0
 
+
+def has_signalhub() -> bool:
+    """Whether npm's is installed for the tests."""
+    return bool(shutil.which("node")) and (SIGNALHUB / "node_modules" / "signalhub").exists()
+
+
 needs_signalhub = pytest.mark.skipif(
-    not (shutil.which("node") and (SIGNALHUB / "node_modules" / "signalhub").exists()),
+    not has_signalhub(),
     reason="signalhub is not there: npm ci --prefix tests/e2e/signalhub",
 )
 KINDS = ["ours", pytest.param("signalhub", marks=needs_signalhub)]
