@@ -14,6 +14,8 @@ import trio
 from console.children import Child, Family, family, output_of
 from tests.e2e.homes import PATIENCE, Homes, one_log
 from tests.e2e.redis import RedisServer, needs_redis, redis_server
+from tests.e2e.test_hub_signalhub import broadcast, client, messages
+from tests.e2e.test_hub_signalhub import pytestmark as needs_signalhub
 
 pytestmark = needs_redis
 
@@ -119,6 +121,18 @@ async def test_what_is_posted_at_one_hub_is_heard_at_the_other_and_resumed_there
             assert await resumed.next() == "without one"
             assert await two.status("/v1/app/tea", body=b"more") == 200
             assert await resumed.next() == "more"
+
+
+@needs_signalhub
+async def test_clients_of_signalhub_do_not_notice_that_they_use_two_hubs(tmp_path: Path) -> None:
+    async with two_hubs(tmp_path) as (_, children, one, two):
+        ann = await client(children, "ann", one.url, "tea", "beer")
+        bob = await client(children, "bob", two.url, "tea")
+        await broadcast(ann, "tea", {"from": "ann"})
+        await broadcast(bob, "beer", "for ann alone")
+        await broadcast(bob, "tea", ["from", "bob"])
+        assert await messages(ann, 3) == [{"from": "ann"}, "for ann alone", ["from", "bob"]]
+        assert await messages(bob, 2) == [{"from": "ann"}, ["from", "bob"]]
 
 
 async def test_without_redis_hubs_say_so_and_keep_their_subscribers_until_it_is_back(tmp_path: Path) -> None:
