@@ -1,9 +1,11 @@
 """Where the hub listens: an address out of what the user wrote, sockets on it, and enough descriptors."""
 
+import errno
 import os
 import resource
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from signaling.errors import SignalError
@@ -53,7 +55,8 @@ def listen(host: str, port: int) -> list[socket.socket]:
     """
     try:
         if not host and socket.has_dualstack_ipv6():
-            return [_ready(socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True))]
+            with _unless_ipv6_is_off():
+                return [_ready(socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True))]
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         sockets: list[socket.socket] = []
         for family, _, _, _, address in dict.fromkeys(found):
@@ -71,6 +74,15 @@ def listen(host: str, port: int) -> list[socket.socket]:
             why = os.strerror(error.errno)
         said = f"The hub cannot listen on {host or '*'}:{port}: {why[:1].lower()}{why[1:]}."
         raise CannotListen(said) from None
+
+
+@contextmanager
+def _unless_ipv6_is_off() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # compiled in, and switched off by the system's settings
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
 
 
 def url_of(listener: socket.socket) -> str:
