@@ -215,6 +215,8 @@ def parse_server(text: str, *, scheme: Kind) -> Server:
     shown = text if len(text) <= 80 else f"{text[:80]}…"
     wrong = UsageError(f"This is no {scheme.upper()} server: {shown!r}.", "Its form is HOST or HOST:PORT.")
     rest = text.removeprefix(f"{scheme}:")
+    if rest.isdigit():
+        rest = text  # a host of that name, and its port
     host, port = rest, ""
     if rest.startswith("["):
         host, end, tail = rest[1:].partition("]")
@@ -230,7 +232,8 @@ def parse_server(text: str, *, scheme: Kind) -> Server:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        if not _HOST_NAME.fullmatch(host):
+        # Resolvers take 127.1 and 3478 for addresses.
+        if not _HOST_NAME.fullmatch(host) or host.rstrip(".").rpartition(".")[2].isdigit():
             raise wrong from None
     else:
         if address.is_multicast or address.is_unspecified or "%" in host:

@@ -1,7 +1,7 @@
 """What datagrams reach: STUN of whoever knows the port, and the DTLS session that opens a connection.
 
-The parts are those of node/webrtc.py with its mends, put together as it puts them together, over a transport
-that sends nowhere. Whatever DTLS raises ends that one connection, so it counts as a refusal; what
+The parts are those of node/webrtc_connection.py with its mends, put together as it puts them together, over
+a transport that sends nowhere. Whatever DTLS raises ends that one connection, so it counts as a refusal; what
 counts as a fault is an input that takes long, takes memory, or leaves more behind than the bounds allow.
 """
 
@@ -62,7 +62,7 @@ def lengths_walk(data: bytes, at: int, *, counts_itself: bool) -> list[Part]:
 
 # STUN
 
-_LOCAL, _REMOTE, _PASSWORD = "localufr", "remotefr", "p" * 24
+_LOCAL, _REMOTE, PASSWORD = "localufr", "remotefr", "p" * 24
 STUN = Form(
     "STUN",
     lambda data: [*words(data), *lengths_walk(data, 20, counts_itself=False)],
@@ -96,7 +96,7 @@ def _stun_samples() -> list[bytes]:
     return made
 
 
-def _authenticate(data: bytes, dice: random.Random) -> bytes:
+def authenticate(data: bytes, dice: random.Random) -> bytes:
     """With MESSAGE-INTEGRITY under the right password and FINGERPRINT, as a peer could send it."""
     if len(data) < 20 or dice.random() < 0.1:
         return data
@@ -104,18 +104,18 @@ def _authenticate(data: bytes, dice: random.Random) -> bytes:
         length = len(data) - 20 + (24 if kind == 8 else 8)
         told = data[:2] + (length % 2**16).to_bytes(2, "big") + data[4:]
         if kind == 8:
-            digest = hmac.new(_PASSWORD.encode(), told, hashlib.sha1).digest()
+            digest = hmac.new(PASSWORD.encode(), told, hashlib.sha1).digest()
             data = told + struct.pack(">HH", kind, 20) + digest
         else:
             data = told + struct.pack(">HHI", kind, 4, binascii.crc32(told) ^ 0x5354554E)
     return data
 
 
-async def _make_stun(faults: Counter[str], *, early: bool) -> Any:
+async def make_stun(faults: Counter[str], *, early: bool) -> Any:
     await let_go()
     aiortc_parts()
     random.seed(1)  # aioice's own dice, for names of candidates
-    ice = aioice.ice.Connection(ice_controlling=False, local_username=_LOCAL, local_password=_PASSWORD)
+    ice = aioice.ice.Connection(ice_controlling=False, local_username=_LOCAL, local_password=PASSWORD)
     protocol = aioice.ice.StunProtocol(ice)
     protocol.transport = _Nowhere()  # type: ignore[assignment]
     protocol.local_candidate = aioice.ice.Candidate(
@@ -131,7 +131,7 @@ async def _make_stun(faults: Counter[str], *, early: bool) -> Any:
 
 def _stun_feed(*, early: bool) -> Feed:
     faults: Counter[str] = Counter()
-    protocol = run(_make_stun(faults, early=early))
+    protocol = run(make_stun(faults, early=early))
     ice = protocol.receiver
 
     async def give(data: bytes) -> None:
@@ -225,7 +225,7 @@ def rtc_decoder(
 
 
 DECODERS = [
-    rtc_decoder("stun/early", STUN, _stun_samples, partial(_stun_feed, early=True), _authenticate),
-    rtc_decoder("stun/checks", STUN, _stun_samples, partial(_stun_feed, early=False), _authenticate),
+    rtc_decoder("stun/early", STUN, _stun_samples, partial(_stun_feed, early=True), authenticate),
+    rtc_decoder("stun/checks", STUN, _stun_samples, partial(_stun_feed, early=False), authenticate),
     rtc_decoder("dtls", BINARY, lambda: [CLIENT_HELLO], _dtls_feed, life=0),
 ]

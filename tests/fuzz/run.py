@@ -30,6 +30,7 @@ from tests.fuzz import (
     evidence_borders,
     hub_borders,
     hub_carrier_borders,
+    ice_borders,
     inband_borders,
     introduce_borders,
     lobby_borders,
@@ -60,6 +61,7 @@ DECODERS: dict[str, Decoder] = {
         replica_borders,  # the slowest first, so that the last process to finish is not alone for long
         disk_borders,
         rtc_borders,
+        ice_borders,
         sctp_borders,
         inband_borders,
         node_borders,

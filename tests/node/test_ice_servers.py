@@ -45,6 +45,8 @@ def turn_file(place: Path, content: object = GOOD, *, mode: int = 0o600) -> Path
         ("[2001:DB8::7]:65535", Server("2001:db8::7", 65535)),
         ("[2001:db8::7]", Server("2001:db8::7", 3478)),
         ("localhost", Server("localhost", 3478)),
+        ("stun", Server("stun", 3478)),
+        ("stun:stun", Server("stun", 3478)),
     ],
 )
 def test_a_server_is_a_host_and_perhaps_a_port(text: str, server: Server) -> None:
@@ -55,7 +57,8 @@ def test_a_server_is_a_host_and_perhaps_a_port(text: str, server: Server) -> Non
 @pytest.mark.parametrize(
     "text",
     ["", "host:0", "host:65536", "host:", "host:１", "a b", "[::1", "[::1]x", "224.0.0.1", "0.0.0.0", "::",
-     "fe80::1%eth0", "turn:host", "stuns:host", "x" * 300, "host:3478?transport=tcp", "user@host", "-host"],
+     "fe80::1%eth0", "turn:host", "stuns:host", "x" * 300, "host:3478?transport=tcp", "user@host", "-host",
+     "3478", "127.1", "stun.7."],
 )  # fmt: skip
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="no STUN server"):
