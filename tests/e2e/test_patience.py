@@ -149,6 +149,21 @@ async def inviter_whose_router_was_off(net: Internet, people: People) -> None:
         await are_linked(ann, bob)
 
 
+async def members_who_say_nothing_for_long(net: Internet, people: People) -> None:
+    """A link keeps its own way open, and is made anew when a router was off."""
+    server, home = net.host(), net.router()
+    people.carrier = f"dir:{people.place / 'lobby'}"
+    async with stun_server(server) as stun:
+        ann, token = await people.invites(home.host(), "--stun", stun)
+        bob = await people.joins(net.router().host(), token, "--stun", stun)
+        await are_linked(ann, bob)
+        await trio.sleep(3 * MAPPING_TIME)
+        assert not [event for event in ann.events + bob.events if event.get("state") == "down"]
+        home.forget()
+        await ann.say("still there?")
+        await bob.wait_for("final", within=PATIENCE, where=lambda event: event["text"] == "still there?")
+
+
 async def nothing_passes(net: Internet, people: People) -> None:
     """Then both are told in time, and the next token works once something does."""
     here, home = net.host(), net.router()
@@ -205,12 +220,13 @@ PATHS: Final[tuple[Callable[[Internet, People], Awaitable[None]], ...]] = (
     both_behind_nats,
     joiner_behind_a_nat_and_inviter_behind_a_firewall,
     inviter_whose_router_was_off,
+    members_who_say_nothing_for_long,
     nothing_passes,
     nothing_passes_but_a_folder,
 )
 
 
-async def test_what_is_carried_a_minute_late_connects_on_every_path(tmp_path: Path) -> None:
+async def test_what_comes_late_connects_and_who_cannot_connect_is_told(tmp_path: Path) -> None:
     async with internet() as net, family() as children, trio.open_nursery() as nursery:
         nursery.start_soon(open_path, net, tmp_path / "open")
         for path in PATHS:
