@@ -21,6 +21,7 @@ _SECONDS_BELOW: Final = 120.0  # from here on seconds are counted
 _NEARLY: Final = 0.2  # of a short life, likewise
 _MOMENTS: Final = (3600.0, 600.0, 120.0, 30.0)  # seconds left at which a line is worth it
 _LOOK: Final = 2.0  # seconds until the terminal's size is looked at again
+_SETTLE: Final = 0.2
 _GOODBYE: Final = 0.5
 _MAX_KEPT: Final = 16
 
@@ -130,10 +131,14 @@ class Countdown:
     async def _count(self) -> None:
         while True:
             self._news = news = trio.Event()
-            stands = await self._out.standing(self.text())
+            if not self.text():  # a new one may come at once, and the row should not come and go
+                with trio.move_on_after(_SETTLE):
+                    await news.wait()
+            text = self.text()
+            stands = await self._out.standing(text)
             if not stands:
                 await self._say()
-            with trio.move_on_after(min(self._until_next(), _LOOK if stands else math.inf)):
+            with trio.move_on_after(min(self._until_next(), _LOOK if stands and text else math.inf)):
                 await news.wait()
 
     def _until_next(self) -> float:
