@@ -7,8 +7,8 @@ theirs: whoever finds it changed looks again.
 
 import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar, assert_never
 
@@ -24,6 +24,7 @@ from signaling.hub.meet_queue import (
     Queue,
     Reply,
     Signal,
+    Step,
     Waiting,
     arrive,
     decode_queue,
@@ -63,6 +64,7 @@ class Meet:
         self._store = stores.meet
         self._rates = stores.rates
         self._settings = settings
+        self._turns: dict[str, trio.Lock] = {}  # of the queues that are worked on just now
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -90,7 +92,9 @@ class Meet:
         """Bring who asks together with somebody, or say after a while that there is nobody."""
         ask = read_ask(request, max_signal=self._settings.meet_signal)
         if isinstance(ask, Wrong):
-            return _say(MISSING if ask.parameter else 400, ask.sentence, PARAMETER=ask.parameter)
+            if not ask.parameter:
+                return _say(400, ask.sentence)
+            return _say(MISSING, ask.sentence, PARAMETER=ask.parameter)
         wait = await self._limit(ask)
         if wait > 0:
             return _too_fast(wait)
@@ -121,17 +125,25 @@ class Meet:
             return (queue, None) if taken is None else taken
 
         offerer = await self._change(ask.queue, change)
-        if offerer is None or not await self._store.hand(offerer.holder, _encode(Answered(ask.signal))):
-            return False
-        await self._remember((ask.client, offerer.client))
-        return True
+        taken = False
+        if offerer is not None:
+            with trio.move_on_after(_LEAVING, shield=True):  # it is out of the queue now
+                taken = await self._store.hand(offerer.holder, _encode(Answered(ask.signal)))
+                if taken:
+                    await self._remember((ask.client, offerer.client))
+        return taken
 
     async def _enter(self, ask: Ask, *, signal: Signal | None) -> Response:
         """Somebody waits who can answer, and offer unless `signal` is None; matched at once, or held."""
         async with self._store.hold() as held:
-            reply: Reply | None = await self._arrive(ask, held.holder, signal)
-            if reply is None:
-                reply = await self._wait(ask.queue, held)
+            try:
+                reply: Reply | None = await self._arrive(ask, held.holder, signal)
+                if reply is None:
+                    reply = await self._wait(ask.queue, held)
+            except trio.Cancelled:  # the client went away
+                with trio.move_on_after(_LEAVING, shield=True), suppress(StoreAway):
+                    await self._leave(ask.queue, held.holder)
+                raise
         if reply is not None:
             return _response_of(reply)
         if await self._store.elsewhere(ask.queue):
@@ -140,8 +152,23 @@ class Meet:
 
     async def _arrive(self, ask: Ask, holder: Holder, signal: Signal | None) -> Demote | None:
         """Join the queue, and bring together whom one can; whether the newcomer is demoted by that."""
-        settings = self._settings
         refuses = ask.nonce if ask.kind == BOUNCE else ""
+        async with self._turn(ask.queue):
+            queue, step = await self._step(ask, holder, signal, refuses=refuses)
+        with trio.move_on_after(_LEAVING, shield=True):  # who is demoted is out of the queue by now
+            for each in queue:
+                if refuses and each.nonce == refuses and each.promised_to == ask.client:
+                    await self._remember((ask.client, each.client))
+            for demoted, reply in step.demoted:
+                if demoted != holder and not await self._store.hand(demoted, _encode(reply)):
+                    await self._free(ask.queue, reply.nonce)  # its hub died
+        return next((reply for demoted, reply in step.demoted if demoted == holder), None)
+
+    async def _step(
+        self, ask: Ask, holder: Holder, signal: Signal | None, *, refuses: str
+    ) -> tuple[Queue, Step]:
+        """The queue as it was, and what was made of it."""
+        settings = self._settings
         for _ in range(_TRIES):
             snapshot = await self._store.load(ask.queue)
             queue, now = decode_queue(snapshot.data), snapshot.now
@@ -160,29 +187,13 @@ class Meet:
             if waits_on and (len(step.queue) > settings.meet_waiting or len(data) > MAX_QUEUE):
                 raise StoreAway(_BUSY)
             if await self._store.swap(ask.queue, old=snapshot.data, new=data, until=until_of(step.queue)):
-                break
-        else:
-            raise StoreAway(_BUSY)
-        for each in queue:
-            if refuses and each.nonce == refuses and each.promised_to == ask.client:
-                await self._remember((ask.client, each.client))
-        mine: Demote | None = None
-        for demoted, reply in step.demoted:
-            if demoted == holder:
-                mine = reply
-            elif not await self._store.hand(demoted, _encode(reply)):  # its hub died
-                await self._free(ask.queue, reply.nonce)
-        return mine
+                return queue, step
+        raise StoreAway(_BUSY)
 
     async def _wait(self, queue: str, held: Held) -> Reply | None:
         """What is handed to this request while it is held."""
-        try:
-            with trio.move_on_after(self._settings.meet_hold):
-                return _decode(await held.receive())
-        except trio.Cancelled:  # the client went away
-            with trio.move_on_after(_LEAVING, shield=True), suppress(StoreAway):
-                await self._leave(queue, held.holder)
-            raise
+        with trio.move_on_after(self._settings.meet_hold):
+            return _decode(await held.receive())
         if await self._leave(queue, held.holder):
             return None
         with trio.move_on_after(_IN_FLIGHT):  # somebody took it in the last moment
@@ -204,17 +215,29 @@ class Meet:
         await self._change(queue, change)
 
     async def _change(self, queue: str, change: Callable[[Queue, float], tuple[Queue, T]]) -> T:
-        """One step on a queue, as often as others are faster."""
-        for _ in range(_TRIES):
-            snapshot = await self._store.load(queue)
-            before = decode_queue(snapshot.data)
-            after, result = change(before, snapshot.now)
-            if after == before:
-                return result
-            data = encode_queue(after)
-            if await self._store.swap(queue, old=snapshot.data, new=data, until=until_of(after)):
-                return result
+        """One step on a queue, as often as other hubs are faster."""
+        async with self._turn(queue):
+            for _ in range(_TRIES):
+                snapshot = await self._store.load(queue)
+                before = decode_queue(snapshot.data)
+                after, result = change(before, snapshot.now)
+                if after == before:
+                    return result
+                data = encode_queue(after)
+                if await self._store.swap(queue, old=snapshot.data, new=data, until=until_of(after)):
+                    return result
         raise StoreAway(_BUSY)
+
+    @asynccontextmanager
+    async def _turn(self, queue: str) -> AsyncIterator[None]:
+        """One at a time of this hub: only other hubs are to be raced with."""
+        lock = self._turns.setdefault(queue, trio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._turns.get(queue) is lock:
+                del self._turns[queue]
 
     async def _remember(self, pair: tuple[str, str]) -> None:
         """Unless they look the same: then it would be about everybody behind that address."""

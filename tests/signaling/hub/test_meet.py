@@ -215,6 +215,25 @@ async def test_at_fifteen_seconds_one_hears_whether_somebody_waits_elsewhere(
         assert (cal.status, cal.at) == (299, 35.0), "bob had gone by then"
 
 
+async def test_a_crowd_that_comes_at_once_is_paired_off(autojump_clock: trio.testing.MockClock) -> None:
+    async with crowd(hubs=2) as all_:
+        heard: list[str] = []
+
+        async def come(number: int) -> None:
+            who = f"somebody {number}"
+            fields = await all_.ask(who, hub=number % 2).wait()
+            if fields["TYPE"] == "DEMOTE":
+                fields = await all_.ask(who, hub=number % 2, NONCE=fields["NONCE"], SIGNAL="a").wait()
+            heard.append(fields["TYPE"])
+
+        async with trio.open_nursery() as nursery:
+            for number in range(200):
+                nursery.start_soon(come, number)
+        assert sorted(heard) == ["ANSWER"] * 100 + ["DELIVERED"] * 100
+        assert trio.current_time() == 0.0
+        assert [meet._turns for meet in all_.meets] == [{}, {}]
+
+
 async def test_who_left_is_nobodys_match(autojump_clock: trio.testing.MockClock) -> None:
     async with crowd() as all_:
         ann = await all_.holds("ann")
