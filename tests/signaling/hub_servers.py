@@ -33,12 +33,15 @@ KINDS = ["ours", pytest.param("signalhub", marks=needs_signalhub)]
 
 
 @contextmanager
-def hub_process(kind: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A hub that listens on 127.0.0.1: our own, or npm's signalhub; its process and port."""
+def hub_process(kind: str, *, port: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A hub that listens on 127.0.0.1: our own, or npm's signalhub; its process and port.
+
+    `port`: where another one of ours was before.
+    """
     line = (
         ["node", str(SIGNALHUB / "server.cjs")]
         if kind == "signalhub"
-        else command("hub", "--listen", "127.0.0.1:0", "--json")
+        else command("hub", "--listen", f"127.0.0.1:{port}", "--json")
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIGEON_")}
     process = subprocess.Popen(line, stdout=subprocess.PIPE, env=environment)

@@ -167,6 +167,17 @@ async def test_many_who_begin_together_cost_each_of_them_a_few_posts(port: int, 
         done.set()
 
 
+async def test_one_who_calls_without_end_is_answered_now_and_then(our_port: int, room: bytes) -> None:
+    async with relay(our_port) as cable, member(cable.port, room) as ann:
+        await ann.carrier.send(parcel())
+        await until(lambda: cable.heard.count(b"POST /v1/") >= 2)  # its call, and the parcel
+        for number in range(60):
+            body = HubBox(room).call(number.to_bytes(16, "big"))
+            await trio.to_thread.run_sync(post, our_port, HubBox(room).channel, body)
+        await trio.sleep(0.3)
+        assert 4 <= cable.heard.count(b"POST /v1/") <= 12
+
+
 async def test_who_resumes_hears_what_was_said_meanwhile(our_port: int, room: bytes) -> None:
     async with relay(our_port) as cable, member(cable.port, room) as bob, member(our_port, room) as cal:
         await cal.carrier.send(parcel(1, fill=b"1"))
@@ -177,6 +188,20 @@ async def test_who_resumes_hears_what_was_said_meanwhile(our_port: int, room: by
         await cable.open()
         await bob.until(parcel(2, fill=b"2"))  # though nobody has it any more
         assert b"last-event-id" in bytes(cable.heard).lower()
+
+
+async def test_a_hub_that_began_anew_and_knows_no_id_of_ours_is_as_good(our_port: int, room: bytes) -> None:
+    async with relay(our_port) as cable, member(cable.port, room) as ann, member(cable.port, room) as bob:
+        await ann.carrier.send(parcel(1))
+        await bob.until(parcel(1))
+        with hub_process("ours") as (_, other):
+            cable.cut()
+            cable.behind = other
+            await cable.open()
+            await ann.carrier.send(parcel(2, fill=b"2"))
+            await bob.until(parcel(2, fill=b"2"))
+            async with member(other, room) as cal:
+                await cal.until(parcel(1), parcel(2, fill=b"2"))
 
 
 async def test_a_stream_that_ends_is_dialled_again_without_a_word_and_trouble_is_told_once(
