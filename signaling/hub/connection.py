@@ -4,6 +4,9 @@ import contextlib
 import logging
 import socket
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
@@ -34,6 +37,15 @@ class Gone(Exception):
     """The client left, or was cut off."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """A subscription that was granted, to whom, and what is to be noted when it ends."""
+
+    answer: EventStream
+    who: str
+    note: Callable[[], None] | None
+
+
 class Connection:
     """The task of one socket. `due`: when the server is to call `expire` (trio's time)."""
 
@@ -57,20 +69,28 @@ class Connection:
         self.stream: Stream | None = None
         self.due = trio.current_time() + self._bounds.head_patience
 
-    async def run(self) -> None:
-        """Until it is over; raises nothing but what cancels it."""
+    async def run(self, ended: Callable[[], None]) -> None:
+        """Until it is over; then calls `ended`. Raises nothing but what cancels it."""
         try:
-            while not self._closing and await self._one():
-                pass
+            then: bool | _Going = True
+            while then is True and not self._closing:
+                then = await self._one()
+            if isinstance(then, _Going):
+                await self._stream(then)  # from here: a subscriber stays for long, and is to hold little
         except (Gone, OSError, trio.ClosedResourceError):
             pass
+        except Exception:
+            # One connection's end is no other's.
+            _log.exception("a connection failed")
+            self._shared.counts.of["faults"] += 1
         finally:
+            ended()
             self._shared.unfinished.take(-self._counted)
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
 
-    async def _one(self) -> bool:
-        """Read one request and answer it; whether another may follow."""
+    async def _one(self) -> bool | _Going:
+        """Read one request and answer it; whether another may follow, or a subscription that begins."""
         reader = self._reader
         assert reader is not None
         try:
@@ -85,9 +105,9 @@ class Connection:
             await self._refuse(refused)
             return False
         self.busy = True
-        keep = await self._answer(*got)
+        then = await self._answer(*got)
         self.busy = False
-        return keep
+        return then
 
     def _count(self, waiting: int) -> None:
         """Bytes of a request that is not whole yet, into everybody's budget."""
@@ -112,7 +132,7 @@ class Connection:
         elif before == "head" and reader.phase == "body":
             self.due = trio.current_time() + self._bounds.body_patience
 
-    async def _answer(self, head: Head, body: bytes) -> bool:
+    async def _answer(self, head: Head, body: bytes) -> bool | _Going:
         self.due = trio.current_time() + self._bounds.write_patience
         self._nudged = False
         began = time.perf_counter() if self._shared.log.wanted else 0.0
@@ -131,11 +151,11 @@ class Connection:
             name, answer = found.name, await self._limited(request) or await self._ask(found, request)
         keep = head.keep_alive and not self._shared.stopping
         if isinstance(answer, EventStream):
-            if request.method == "HEAD":
-                answer, keep = Response(200, headers=_STREAM_HEADERS), False
-            else:
-                await self._stream(answer, request, name=name, began=began)
-                return False
+            keep = False
+            granted = self._subscription(answer, request, name=name, began=began)
+            if isinstance(granted, _Going):
+                return granted
+            answer = granted
         data = encode(answer, keep_alive=keep, with_body=request.method != "HEAD")
         self._shared.counts.answers[name, answer.status] += 1
         await self._send(data)
@@ -231,18 +251,25 @@ class Connection:
                 return
             reader.feed(data)
 
-    async def _stream(self, answer: EventStream, request: Request, *, name: str, began: float) -> None:
+    def _subscription(
+        self, answer: EventStream, request: Request, *, name: str, began: float
+    ) -> Response | _Going:
+        if request.method == "HEAD":
+            return Response(200, headers=_STREAM_HEADERS)
+        who, note = counted_as(request.client), None
+        if not self._shared.subscribers.enter(who):
+            self._shared.counts.of["limited"] += 1
+            return Response.words(429, "This address has too many subscriptions.")
+        self._shared.counts.answers[name, 200] += 1
+        if self._shared.log.wanted:
+            note = partial(self._note, request, name, 200, sent=0, began=began)
+        return _Going(answer, who, note)
+
+    async def _stream(self, going: _Going) -> None:
+        """Until the subscriber leaves, reads too slowly, or the hub stops."""
         shared = self._shared
-        who = counted_as(request.client)
-        if not shared.subscribers.enter(who):
-            shared.counts.of["limited"] += 1
-            shared.counts.answers[name, 429] += 1
-            refusal = Response.words(429, "This address has too many subscriptions.")
-            await self._send(encode(refusal, keep_alive=False))
-            await self._linger()
-            return
-        shared.counts.answers[name, 200] += 1
         self._reader = None
+        self.due = float("inf")
         stream = Stream(
             self._sock,
             max_backlog=self._bounds.max_backlog,
@@ -251,35 +278,25 @@ class Connection:
         )
         stream.write(head_of(200, _STREAM_HEADERS, keep_alive=False))
         stream.beat_due = trio.current_time() + self._bounds.heartbeat
-        self.due = float("inf")
-        self.busy = False
         self.stream = stream
         try:
             if not shared.stopping:
-                try:
-                    await answer.opened(stream)
-                    await self._until_left()
-                finally:
-                    answer.closed(stream)
+                await going.answer.opened(stream)
+                left = _LINGER_BYTES
+                while left > 0:  # whatever it says, there is nothing more to ask on this connection
+                    await trio.lowlevel.wait_readable(self._sock)
+                    left -= len(self._sock.recv(_RECEIVE)) or left
         except StoreAway:
             shared.counts.of["store_away"] += 1  # the head is out: all there is left to say is the end
         finally:
-            shared.subscribers.leave(who)
+            going.answer.closed(stream)
+            shared.subscribers.leave(going.who)
             if stream.too_slow:
                 shared.counts.of["slow_readers"] += 1
-            if shared.log.wanted:
-                self._note(request, name, 200, sent=0, began=began)
+            if going.note is not None:
+                going.note()
             self.stream = None
             stream.cut()
-
-    async def _until_left(self) -> None:
-        received = 0
-        while received <= _LINGER_BYTES:  # whatever it says, there is nothing more to ask on this connection
-            await trio.lowlevel.wait_readable(self._sock)
-            data = self._sock.recv(_RECEIVE)
-            if not data:
-                return
-            received += len(data)
 
     async def _refuse(self, refused: Refused) -> None:
         self._shared.counts.of["refused"] += 1

@@ -72,7 +72,7 @@ class EventStream:
     opened: Callable[[EventWriter], Awaitable[None]]
     """Called once after the head went out; whatever it writes comes first."""
     closed: Callable[[EventWriter], None]
-    """Called once at the end, however it came, if `opened` was called."""
+    """Called once at the end, however it came; where the hub stops at that moment, without `opened`."""
 
 
 Answer = Response | EventStream

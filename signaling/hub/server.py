@@ -2,9 +2,9 @@
 
 import contextlib
 import errno
-import logging
 import socket
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -19,8 +19,6 @@ _TURNING_AWAY: Final = 64
 _BACK_OFF: Final = 0.2
 _TICK: Final = 1.0
 _RECEIVE: Final = 16 * 1024
-
-_log = logging.getLogger(__name__)
 
 
 class Server:
@@ -85,19 +83,13 @@ class Server:
         self._counts.of["connections"] += 1
         connection = Connection(self._shared, sock, peer)
         self._connections.add(connection)
-        self._shared.nursery.start_soon(self._serve, connection, who if counted else None)
+        ended = partial(self._ended, connection, who if counted else None)
+        self._shared.nursery.start_soon(connection.run, ended)
 
-    async def _serve(self, connection: Connection, who: str | None) -> None:
-        try:
-            await connection.run()
-        except Exception:
-            # One connection's end is no other's.
-            _log.exception("a connection failed")
-            self._counts.of["faults"] += 1
-        finally:
-            self._connections.discard(connection)
-            if who is not None:
-                self._addresses.leave(who)
+    def _ended(self, connection: Connection, who: str | None) -> None:
+        self._connections.discard(connection)
+        if who is not None:
+            self._addresses.leave(who)
 
     def _turn_away(self, sock: socket.socket, *, full: bool) -> None:
         """A sentence, and the end; in a flood only the end."""

@@ -39,7 +39,7 @@ class Stream:
         self._max_backlog = max_backlog
         self._budget = budget
         self._nursery = nursery
-        self._backlog: deque[bytes] = deque()
+        self._backlog: deque[bytes] | None = None  # most subscribers never need one
         self._waiting = 0
         self.gone = False
         self.too_slow = False
@@ -74,6 +74,8 @@ class Stream:
             self.cut()
             return
         begin = not self._waiting
+        if self._backlog is None:
+            self._backlog = deque()
         self._backlog.append(rest)
         self._waiting += len(rest)
         if begin:
@@ -83,14 +85,15 @@ class Stream:
         try:
             while self._backlog and not self.gone:
                 await trio.lowlevel.wait_writable(self._sock)
-                self._send_some()
+                if self._backlog:
+                    self._send_some(self._backlog)
         except (OSError, trio.ClosedResourceError):
             self.cut()
 
-    def _send_some(self) -> None:
+    def _send_some(self, backlog: deque[bytes]) -> None:
         batch = b""
-        while self._backlog and len(batch) < _AT_ONCE:
-            batch += self._backlog.popleft()
+        while backlog and len(batch) < _AT_ONCE:
+            batch += backlog.popleft()
         sent = 0
         try:
             sent = self._sock.send(batch)
@@ -100,7 +103,7 @@ class Stream:
             self._waiting -= sent
             self._budget.take(-sent)
             if sent < len(batch):
-                self._backlog.appendleft(batch[sent:])
+                backlog.appendleft(batch[sent:])
 
     def beat(self) -> None:
         """A line that says the stream lives; not where others wait already."""
@@ -115,7 +118,7 @@ class Stream:
     def cut(self) -> None:
         """End it now: whoever waits for the socket wakes up."""
         self.gone = True
-        self._backlog.clear()
+        self._backlog = None
         self._budget.take(-self._waiting)
         self._waiting = 0
         with contextlib.suppress(OSError):
