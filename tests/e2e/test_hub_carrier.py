@@ -1,6 +1,7 @@
 """Homes that meet at a hub, ours or npm's signalhub: what it can do for them, and what it never sees."""
 
 import ipaddress
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
@@ -157,3 +158,19 @@ async def test_joining_by_a_hub_without_an_invitation_is_answered_with_what_is_m
         await bob.end_input()
         assert await bob.wait(within=PATIENCE) == 2
         assert b"joining through one needs an invitation from a member" in bob.complaints
+
+
+async def test_two_whose_link_was_lost_find_each_other_again_by_the_hub(tmp_path: Path) -> None:
+    """One of them stands still, as a machine does that sleeps; nobody else is there to introduce them."""
+    async with hubs("ours") as (hub,), family() as children:
+        homes = HubHouse(children, tmp_path, carrier=at(hub))
+        await homes.found()
+        await homes.join(NICKS[1])
+        ann, bob = (homes.nodes[name] for name in NICKS[:2])
+        seen = len(ann.events)
+        bob.process.send_signal(signal.SIGSTOP)
+        await ann.wait_for("peer", within=PATIENCE, since=seen, where=lambda event: event["state"] == "down")
+        bob.process.send_signal(signal.SIGCONT)
+        await ann.wait_for("peer", within=PATIENCE, since=seen, where=lambda event: event["state"] == "up")
+        await bob.say("awake")
+        await homes.everyone_sees({"awake"})
