@@ -17,10 +17,12 @@ _LIMITS: Final[tuple[tuple[str, click.ParamType[Any], float, str], ...]] = (
     ("rate", _SECONDS, 200, "Requests a second of one address, in the long run; 0: any number"),
     ("burst", click.FloatRange(min=1), 1000, "Requests of one address at once, before that"),
     ("kept_seconds", _SECONDS, 300, "Seconds that a silent channel is kept"),
-    ("meet_hold", _SECONDS, 15, "Seconds that a request to meet is held"),
+    ("meet_hold", click.FloatRange(0, 55), 15, "Seconds that a request to meet is held"),
     ("meet_request_every", _SECONDS, 1, "Seconds between one client's of them"),
     ("meet_connect_every", _SECONDS, 5, "Seconds between those that begin anew"),
     ("meet_pair_memory", _SECONDS, 3600, "Seconds until the same two meet again"),
+    ("meet_sweep", click.FloatRange(min=1), 30, "Seconds between two looks at what may be forgotten"),
+    ("meet_answer", _SECONDS, 5, "Seconds to answer an offer, before it is handed to somebody else, too"),
 )
 
 

@@ -142,7 +142,7 @@ def arrive(queue: Queue, arrival: Arrival, *, met: Collection[Pair], new_nonce: 
 def take(queue: Queue, *, nonce: str, client: str, now: float) -> tuple[Queue, Waiting] | None:
     """An answer to the offer that this nonce names: who waits on, and whose it is; None: nobody's."""
     for each in queue:
-        if each.nonce == nonce and each.promised_to == client and each.until > now:
+        if nonce and each.nonce == nonce and each.promised_to == client and each.until > now:
             return tuple(other for other in queue if other is not each), each
     return None
 
