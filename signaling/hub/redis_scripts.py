@@ -40,6 +40,7 @@ local streamed = redis.call('HINCRBY', totals, 'events', size)
 while length > 1 and (length > stream_events or streamed > stream_bytes) do
     local first = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]
     redis.call('XDEL', events, first[1])
+    redis.call('HSET', totals, 'gone', first[1])
     streamed = redis.call('HINCRBY', totals, 'events', 0 - (#first[2][2] + #first[2][4] + 64))
     length = length - 1
 end

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -39,7 +39,16 @@ _PAIRS: Final = f"{_PREFIX}pairs"
 _STREAM_EVENTS: Final = 8192
 _STREAM_BYTES: Final = 8 * 1024 * 1024
 """How far a hub may fall behind the others before it misses events."""
-_READ: Final = (b"XREAD", b"COUNT", b"64", b"BLOCK", b"%d" % (WAIT * 1000), b"STREAMS", _EVENTS.encode())
+_AT_ONCE: Final = 64
+_READ: Final = (
+    b"XREAD",
+    b"COUNT",
+    b"%d" % _AT_ONCE,
+    b"BLOCK",
+    b"%d" % (WAIT * 1000),
+    b"STREAMS",
+    _EVENTS.encode(),
+)
 _BEHIND: Final = 1.0
 _MAX_REFUSED: Final = 10_000
 _MAX_QUEUES: Final = 10_000
@@ -62,7 +71,7 @@ async def open_redis(
     BadRedisUrl, or RedisUnusable if it is not there at first. Later it may come and go: `changed` is told.
     """
     link = RedisLink(RedisUrl.parse(url), changed=changed)
-    channels = RedisChannels(link, settings)
+    channels = RedisChannels(link, settings, changed=changed)
     meet = RedisMeetStore(link)
 
     async def check() -> None:
@@ -82,9 +91,11 @@ async def open_redis(
 class RedisChannels:
     """A ChannelStore. Its ids are those of a stream: Redis's clock in milliseconds, a dash, a number."""
 
-    def __init__(self, link: RedisLink, settings: HubSettings) -> None:
+    def __init__(self, link: RedisLink, settings: HubSettings, *, changed: Callable[[str], None]) -> None:
+        """changed: told when events were missed."""
         self._link = link
         self._settings = settings
+        self._changed = changed
         self._deliver: Deliver = _nowhere
         self._read: _Position | None = None
         """Up to here all events were delivered."""
@@ -143,14 +154,22 @@ class RedisChannels:
         if self._read is None or newest < self._read:  # the same, if Redis came back with less than it had
             self._read = newest
         task_status.started()
+        batch: list[list[Any]] | None = None
+        complained = False
         while True:
+            if not complained and (batch is None or len(batch) == _AT_ONCE):  # behind, perhaps too far
+                gone = await era.ask(b"HGET", _TOTALS.encode(), b"gone")
+                complained = gone is not None and _place(gone) > self._read
+                if complained:
+                    self._changed("This hub was away for too long, or is too slow: it missed events.")
             found = await era.wait(*_READ, b"%d-%d" % self._read)
-            for id, fields in (found or {}).get(_EVENTS.encode(), ()):
+            batch = (found or {}).get(_EVENTS.encode(), [])
+            for id, fields in batch:
                 self._read = _place(id)
                 match fields:
                     case [b"c", bytes(channel), b"p", bytes(payload)]:
                         self._deliver(Event(str(id, "ascii"), str(channel, "ascii", "replace"), payload))
-            if found:
+            if batch:
                 self._moved.set()
                 self._moved = trio.Event()
 

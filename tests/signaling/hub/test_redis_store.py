@@ -314,6 +314,30 @@ async def test_what_hubs_have_not_read_is_bounded_too(redis: RedisServer) -> Non
         await until(lambda: len(hub.heard) == 160)
 
 
+@pytest.mark.parametrize("said", [64, 65, 300])
+async def test_a_hub_that_was_away_for_too_long_says_that_it_missed_events(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, said: int
+) -> None:
+    monkeypatch.setattr(redis_store, "_STREAM_EVENTS", 64)
+    await redis.say("acl", "setuser", "there", "on", ">pass", "~*", "&*", "+@all")
+    async with hubs(redis, 1) as [here]:
+        redis.user = "there:pass@"
+        async with hubs(redis, 1) as [there]:
+            await here.publish(b"before")
+            await until(lambda: there.payloads == [b"before"])
+            await redis.say("acl", "setuser", "there", "off")
+            await redis.say("client", "kill", "user", "there")
+            await until(lambda: len(there.notes) == 1)
+            for number in range(said):
+                await here.publish(b"%d" % number)
+            await redis.say("acl", "setuser", "there", "on")
+            await until(lambda: there.payloads[-1] == b"%d" % (said - 1))
+            assert there.payloads[1:] == [b"%d" % number for number in range(max(0, said - 64), said)]
+            missed = [note for note in there.notes if "missed events" in note]
+            assert len(missed) == (1 if said > 64 else 0)
+            assert not here.notes
+
+
 async def test_no_more_than_so_many_wait(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_store, "_MAX_QUEUES", 3)
     async with hubs(redis, 1) as [hub]:
