@@ -84,7 +84,7 @@ _ICE: Final = (
         "--relay-only/--no-relay-only",
         default=None,
         envvar="PIGEON_RELAY_ONLY",
-        help="Show nobody an address but the TURN server's, and connect through it only, or not at all.",
+        help="Show no member an address but the TURN server's, and connect through it only, or not at all.",
     ),
 )
 

@@ -10,8 +10,8 @@ _SEEN = """\
 Members see each other's IP address: this is no VPN, and hides from nobody that you talk to each other."""
 
 _RELAYED = """\
-The other members see the TURN server's IP address and not yours (--relay-only). Whoever runs that server
-sees yours and theirs, and that you talk to each other, but not what you say."""
+The other members see the TURN server's IP address and not yours (--relay-only). Whoever runs that server,
+or a hub, sees yours, and that you talk to each other, but not what you say."""
 
 AUTO_WARNING = """\
 ! --admit auto: whoever shows an unused invitation of a member gets in without anybody being asked.

@@ -259,7 +259,9 @@ class Node:
             yield subscription
 
     def _troubles(self) -> list[AnyEvent]:
-        return self._carriage.events() if self._carriage is not None else []
+        carriers = self._carriage.events() if self._carriage is not None else []
+        servers = self._rtc.troubles if self._rtc is not None else []
+        return [*carriers, *(NoticeEvent(message=each) for each in servers)]
 
     def _seat_for_good(self) -> Seat:
         assert self._seat is not None, "only members get here"

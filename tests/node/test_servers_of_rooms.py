@@ -72,6 +72,10 @@ async def test_a_server_that_fails_is_told_of_and_stands_in_the_status(tmp_path:
         notice = await bob.told.wait(NoticeEvent, lambda event: "STUN server" in event.message)
         assert str(peer.server) in notice.message
         assert notice.message in (await bob.node.status()).notes
+        async with bob.node.events() as events:  # who comes later hears of it, too
+            async for event in events:
+                if event == notice:
+                    break
 
 
 async def test_a_room_that_is_met_through_a_relay_only_shows_that_relay_and_dies_without_it(
