@@ -11,11 +11,12 @@ from typing import Final
 
 import trio
 
+from signaling.hub.answering import Gone, answer_to
 from signaling.hub.head import Head, Refused
 from signaling.hub.http import Answer, EventStream, Request, Response, encode, head_of
 from signaling.hub.limits import counted_as, forwarded_for
-from signaling.hub.reader import RequestReader
-from signaling.hub.routes import NoRoute, Route
+from signaling.hub.reader import Phase, RequestReader
+from signaling.hub.routes import Route
 from signaling.hub.shared import Shared
 from signaling.hub.store import StoreAway
 from signaling.hub.stream import Stream
@@ -33,10 +34,6 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _log = logging.getLogger(__name__)
 
 
-class Gone(Exception):
-    """The client left, or was cut off."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Going:
     """A subscription that was granted, to whom, and what is to be noted when it ends."""
@@ -50,8 +47,8 @@ class Connection:
     """The task of one socket. `due`: when the server is to call `expire` (trio's time)."""
 
     __slots__ = (
-        "_bounds", "_closing", "_counted", "_held", "_nudged", "_peer", "_reader", "_shared", "_sock", "busy",
-        "due", "stream",
+        "_bounds", "_closing", "_counted", "_held", "_nudged", "_peer", "_phase", "_reader", "_shared", "_sock",
+        "busy", "due", "stream",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, sock: socket.socket, peer: str) -> None:
@@ -64,6 +61,7 @@ class Connection:
         self._held: trio.CancelScope | None = None
         self._closing = False
         self._nudged = False
+        self._phase: Phase = "idle"
         self.busy = False
         """A request is being answered."""
         self.stream: Stream | None = None
@@ -98,6 +96,7 @@ class Connection:
             if got is not None:
                 await trio.lowlevel.checkpoint()  # who sends many at once does not keep the others waiting
             while got is None:
+                self._wait_for(reader.phase)
                 await self._receive(reader)
                 got = reader.next()
                 self._count(reader.waiting)
@@ -116,25 +115,27 @@ class Connection:
                 raise Refused(503, "The hub has too much to do just now; try again in a moment.")
             self._counted = waiting
 
+    def _wait_for(self, phase: Phase) -> None:
+        """A deadline for the whole head, and one for the whole body: a byte now and then moves neither."""
+        if phase != self._phase:
+            self._phase = phase
+            if phase != "idle":
+                patience = self._bounds.head_patience if phase == "head" else self._bounds.body_patience
+                self.due = trio.current_time() + patience
+
     async def _receive(self, reader: RequestReader) -> None:
         if reader.expects_continue and not self._nudged:
             self._nudged = True
             await self._send(_CONTINUE)
-        before = reader.phase
         await trio.lowlevel.wait_readable(self._sock)
         data = self._sock.recv(_RECEIVE)
         if not data:
             raise Gone
         reader.feed(data)
-        if before == "idle":
-            # A deadline for the whole head, and one for the whole body: a byte now and then moves neither.
-            self.due = trio.current_time() + self._bounds.head_patience
-        elif before == "head" and reader.phase == "body":
-            self.due = trio.current_time() + self._bounds.body_patience
 
     async def _answer(self, head: Head, body: bytes) -> bool | _Going:
         self.due = trio.current_time() + self._bounds.write_patience
-        self._nudged = False
+        self._nudged, self._phase = False, "idle"
         began = time.perf_counter() if self._shared.log.wanted else 0.0
         request = Request(
             method=head.method,
@@ -144,11 +145,7 @@ class Connection:
             body=body,
             client=self._client_of(head),
         )
-        found = self._shared.routes.find(request)
-        if isinstance(found, NoRoute):
-            name, answer = "none", await self._limited(request) or found.response
-        else:
-            name, answer = found.name, await self._limited(request) or await self._ask(found, request)
+        name, answer = await answer_to(request, self._shared, hold=self._hold)
         keep = head.keep_alive and not self._shared.stopping
         if isinstance(answer, EventStream):
             keep = False
@@ -171,43 +168,6 @@ class Connection:
         if self._bounds.trust_proxy:
             return forwarded_for(head.headers.get("x-forwarded-for", "")) or self._peer
         return self._peer
-
-    async def _limited(self, request: Request) -> Answer | None:
-        """What to say instead to a client that asks too often."""
-        if not self._bounds.rate:
-            return None
-        try:
-            wait = await self._shared.stores.rates.take(
-                f"requests:{counted_as(request.client)}", rate=self._bounds.rate, burst=self._bounds.burst
-            )
-        except StoreAway as away:
-            return self._away(away)
-        if not wait:
-            return None
-        self._shared.counts.of["limited"] += 1
-        return Response.words(
-            429, "These are too many requests; wait a little.", headers={"Retry-After": str(int(wait) + 1)}
-        )
-
-    async def _ask(self, route: Route, request: Request) -> Answer:
-        try:
-            if route.held:
-                return await self._hold(route, request)
-            return await route.handler(request)
-        except Gone:
-            raise
-        except StoreAway as away:
-            return self._away(away)
-        except Exception:
-            # Whatever it is, it is ours: told to the operator, and no reason to stop for anybody else.
-            _log.exception("%s failed", route.name)
-            self._shared.counts.of["faults"] += 1
-            return Response.words(500, "The hub made a mistake; its operator can see which one.")
-
-    def _away(self, away: StoreAway) -> Response:
-        self._shared.counts.of["store_away"] += 1
-        text = str(away) or "The hub cannot reach what it shares with others; try again in a moment."
-        return Response.words(503, text, headers={"Retry-After": "2"})
 
     async def _hold(self, route: Route, request: Request) -> Answer:
         """Ask a handler that may take long: cancelled when the client leaves or the hub stops."""

@@ -138,6 +138,24 @@ async def test_who_stops_in_the_middle_is_told_that_it_took_too_long() -> None:
                 assert (await client.rest()).startswith(b"HTTP/1.1 408 ")
 
 
+async def test_a_body_has_its_own_time() -> None:
+    bounds = replace(PLAIN, head_patience=0.3, body_patience=PATIENCE)
+    async with running(bounds, ECHO) as hub, hub.client() as client:
+        await client.send(b"POST /echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 4\r\n\r\n")
+        for _ in range(4):
+            await trio.sleep(0.2)
+            await client.send(b"x")
+        assert (await client.answer()).endswith(b"xxxx127.0.0.1")
+    async with running(replace(bounds, body_patience=0.3), ECHO) as hub, hub.client() as client:
+        await client.send(b"POST /echo HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\n\r\n")
+        began = trio.current_time()
+        with pytest.raises(trio.BrokenResourceError):
+            for _ in range(500):
+                await client.send(b"1\r\nx\r\n")
+                await trio.sleep(0.02)
+        assert trio.current_time() - began < 3
+
+
 async def test_who_asks_nothing_any_more_is_let_go_without_a_word() -> None:
     async with running(HASTY, ECHO) as hub, hub.client() as client, hub.client() as silent:
         await client.get("/none")
