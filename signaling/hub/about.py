@@ -31,7 +31,9 @@ class About:
     @property
     def routes(self) -> Sequence[Route]:
         def get(path: str, name: str, handler: Handler, operation: Mapping[str, Any]) -> Route:
-            return Route(method="GET", path=path, name=name, handler=handler, operation=operation)
+            return Route(
+                method="GET", path=path, name=name, handler=handler, operation=operation, shared=False
+            )
 
         return (
             get("/", "root", self._root, openapi.ROOT),

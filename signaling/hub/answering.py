@@ -24,8 +24,12 @@ async def answer_to(request: Request, shared: Shared, *, hold: Hold) -> tuple[st
     found = shared.routes.find(request)
     name = "none" if isinstance(found, NoRoute) else found.name
     try:
-        if refusal := await _limited(request, shared):
-            return name, refusal
+        try:
+            if refusal := await _limited(request, shared):
+                return name, refusal
+        except StoreAway:
+            if isinstance(found, Route) and found.shared:
+                raise
         if isinstance(found, NoRoute):
             return name, found.response
         return name, await (hold(found, request) if found.held else found.handler(request))

@@ -47,8 +47,8 @@ class Connection:
     """The task of one socket. `due`: when the server is to call `expire` (trio's time)."""
 
     __slots__ = (
-        "_bounds", "_closing", "_counted", "_held", "_nudged", "_peer", "_phase", "_reader", "_shared", "_sock",
-        "busy", "due", "stream",
+        "_bounds", "_closing", "_counted", "_held", "_nudged", "_peer", "_phase", "_reader", "_shared",
+        "_sock", "busy", "due", "stream",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, sock: socket.socket, peer: str) -> None:

@@ -22,6 +22,8 @@ class Route:
     handler: Handler
     operation: Mapping[str, Any]
     """The OpenAPI 3.1 Operation Object."""
+    shared: bool = True
+    """It needs what hubs share. The others answer also while that is away, and then as often as asked."""
     held: bool = False
     """It may take its time (a long poll): it is cancelled as soon as its client leaves or the hub stops.
     The others are short, and run to their end."""

@@ -356,7 +356,7 @@ async def test_a_store_that_is_away_is_a_503_with_its_sentence(held: bool) -> No
         assert answer.startswith(b"HTTP/1.1 503 ") and answer.endswith(b"The memory is on holiday.\n")
 
 
-async def test_a_store_that_cannot_count_requests_lets_nobody_through_and_says_why() -> None:
+async def test_while_the_store_cannot_count_only_what_needs_it_is_refused() -> None:
     class Away:
         async def take(self, key: str, *, rate: float, burst: float) -> float:
             raise StoreAway("The memory is on holiday.")
@@ -366,8 +366,12 @@ async def test_a_store_that_cannot_count_requests_lets_nobody_through_and_says_w
         async with open_memory(settings) as opened:
             yield replace(opened, rates=Away())
 
-    async with running(PLAIN, ECHO, stores=stores) as hub, hub.client() as client:
-        assert (await client.get("/echo")).startswith(b"HTTP/1.1 503 ")
+    alone = replace(route("alone", echo), shared=False)
+    async with running(PLAIN, ECHO, alone, stores=stores) as hub, hub.client() as client:
+        for _ in range(3):
+            assert (await client.post("/echo", b"")).endswith(b"The memory is on holiday.\n")
+            assert (await client.get("/alone")).startswith(b"HTTP/1.1 200 ")
+            assert (await client.get("/none")).startswith(b"HTTP/1.1 404 ")
 
 
 # The end.
