@@ -32,6 +32,7 @@ from signaling.refusal import Reason
 
 _NO_CARRIER: Final = "Check your network and that address, or agree on another carrier: --via."
 _NEW_TOKEN: Final = "Ask for a new token, and join with that."
+_IF_AGAIN: Final = "If that fails too, `pigeon doctor` names what is in the way."
 _TRIED_AGAIN: Final = "It is tried again; `pigeon doctor` names what is in the way."
 
 
@@ -216,7 +217,7 @@ class Threshold:
         if offer.recipient is not None:
             self._tell_unreached(coming, error)
         elif coming is not None and (self.pairing.by_offer or not coming.can_ask) and not self._mesh.linked():
-            hint = error.hint if isinstance(error, GaveUpFirst) else _NEW_TOKEN
+            hint = error.hint if isinstance(error, GaveUpFirst) else f"{_NEW_TOKEN} {_IF_AGAIN}"
             coming.give_up(Unreachable(f"No member was reached: {error.message}", hint))
         else:
             self.pairing.on_failed(peer, offer, error)

@@ -5,6 +5,7 @@ A minute here, five with NIGHTLY=1; all paths at once.
 
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,9 @@ from node.webrtc import CONNECT_DEADLINE as DEADLINE
 from signaling.description import Offer
 from tests.e2e.nats import MAPPING_TIME, Internet, Router, internet, stun_server
 from tests.e2e.networks import Host, needs_hosts
+from tests.e2e.turn import needs_coturn, turn_server
 
-pytestmark = needs_hosts
+pytestmark = [needs_hosts, needs_coturn]
 LATE: Final = 300 if os.environ.get("NIGHTLY") == "1" else 60
 assert LATE > 3 * MAPPING_TIME
 PATIENCE: Final = 40.0
@@ -133,6 +135,23 @@ async def joiner_behind_a_nat_and_inviter_behind_a_firewall(net: Internet, peopl
         await are_linked(ann, bob)
 
 
+async def both_behind_symmetric_routers(net: Internet, people: People) -> None:
+    """Two TURN servers, for by one the first check would do: each keeps what it lent, though nobody uses it."""
+    async with AsyncExitStack() as stack:
+        sides = []
+        for who in ("ann", "bob"):
+            turn = await stack.enter_async_context(turn_server(net.host(), people.place / f"turn of {who}"))
+            secrets = str(turn.file(people.place / f"turn of {who}.json"))
+            sides.append((net.router(symmetric=True).host(), "--turn-file", secrets, "--relay-only"))
+        ann, token = await people.invites(*sides[0])
+        host, *only = sides[1]
+        bob = await people.joins(host, token, *only)
+        answer = await answer_of(bob)
+        await late(ann, bob)
+        await ann.say(answer)
+        await are_linked(ann, bob)
+
+
 async def inviter_whose_router_was_off(net: Internet, people: People) -> None:
     """A token that shows a port which is no more is called in; the next one is as good as any."""
     server, home = net.host(), net.router()
@@ -180,6 +199,7 @@ async def nothing_passes(net: Internet, people: People) -> None:
     assert "a firewall may stand between" in verdict["message"]
     error = await bob.wait_for("error", within=SHORT + 5)
     assert error["message"].startswith("No member was reached: ")
+    assert "`pigeon doctor`" in error["hint"]
     assert (error["code"], await bob.wait(within=PATIENCE)) == (4, 4)
     home.unblock_udp()
     seen = len(ann.events)
@@ -219,6 +239,7 @@ PATHS: Final[tuple[Callable[[Internet, People], Awaitable[None]], ...]] = (
     joiner_behind_a_nat,
     both_behind_nats,
     joiner_behind_a_nat_and_inviter_behind_a_firewall,
+    both_behind_symmetric_routers,
     inviter_whose_router_was_off,
     members_who_say_nothing_for_long,
     nothing_passes,
