@@ -202,7 +202,9 @@ async def test_an_allocation_is_kept_and_whoever_relays_by_the_same_server_may_c
 
 
 @pytest.mark.parametrize(
-    "forgets", [fails(437), fails(403), gives(LIFETIME=0), gives(), says_nothing], ids=str
+    "forgets",
+    [fails(437), fails(403), gives(LIFETIME=0), gives(), says_nothing],
+    ids=["does not know it", "forbids it", "ends it", "says no lifetime", "is silent"],
 )
 async def test_an_allocation_that_is_lost_ends_the_connection_and_any_offer_with_it(
     forgets: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
