@@ -136,7 +136,7 @@ async def joiner_behind_a_nat_and_inviter_behind_a_firewall(net: Internet, peopl
 
 
 async def both_behind_symmetric_routers(net: Internet, people: People) -> None:
-    """Two TURN servers, for by one the first check would do: each keeps what it lent, though nobody uses it."""
+    """Two TURN servers, for by one the first check would do: each keeps what it lent, used or not."""
     async with AsyncExitStack() as stack:
         sides = []
         for who in ("ann", "bob"):
