@@ -18,6 +18,7 @@ from node.errors import Exit, NodeError, TimedOut, Unreachable, UsageError
 from node.events import AsksEvent, RoomEvent
 from node.failure import one_error
 from node.ice_servers import IceOptions, IceServers
+from node.meet_offer import Shown, decode_shown, encode_shown, nick_beside
 from node.meet_rooms import is_here, mark_alone, name_for, remove_room, unmark
 from node.node import Node, open_node
 from signaling.carrier import ParcelKind
@@ -38,6 +39,14 @@ _OF_NO_USE: Final = (Exit.UNREACHABLE, Exit.NO)  # what the other one may have d
 
 Tell = Callable[[str], None]
 Post = Callable[[bytes], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Somebody else's offer, fit to be answered, and who that is."""
+
+    offer: Offer
+    nick: str
 
 
 @asynccontextmanager
@@ -62,7 +71,7 @@ async def open_meeting(
     with trio.move_on_after(float("inf") if timeout is None else timeout) as waiting, one_error():
         async with MeetClient(url, party, tell=tell) as client:
             meeter = _Meeter(home, url, party, client, nick=nick, ice=ice or IceOptions(), tell=tell)
-            offer: Offer | None = None
+            offer: Found | None = None
             while True:
                 met = False
                 try:
@@ -122,7 +131,7 @@ class _Meeter:
 
     # as the offerer
 
-    async def show(self, stack: AsyncExitStack) -> Node | Offer:
+    async def show(self, stack: AsyncExitStack) -> Node | Found:
         """Found a room and wait in it: the node once somebody is in; or the offer to answer instead."""
         ice = self.ice.over(IceServers())
         name = await trio.to_thread.run_sync(name_for, self.home, self.party.namespace.name)
@@ -134,7 +143,7 @@ class _Meeter:
         await trio.to_thread.run_sync(mark_alone, self.home, room.fingerprint)
         carrier = MeetCarrier()
         node = await stack.enter_async_context(open_node(self.home, room, ice=self.ice, beside=[carrier]))
-        found: Node | Offer | None = None
+        found: Node | Found | None = None
         is_there = trio.Event()
         async with self._keeping(node), trio.open_nursery() as nursery:
 
@@ -159,7 +168,7 @@ class _Meeter:
         assert found is not None, "one of both ended the other"
         return found
 
-    async def _ask(self, node: Node, carrier: MeetCarrier, is_there: trio.Event) -> Offer | None:
+    async def _ask(self, node: Node, carrier: MeetCarrier, is_there: trio.Event) -> Found | None:
         """Show offers until one was answered (None), or there is another one to be answered."""
         self._me = bytes.fromhex((await node.room()).me)
         offer, made = await _new_offer(node, carrier), trio.current_time()
@@ -167,7 +176,7 @@ class _Meeter:
         while not is_there.is_set():
             if trio.current_time() - made > _RENEW:
                 offer, made = await _new_offer(node, carrier), trio.current_time()
-            outcome = await post(offer)
+            outcome = await post(encode_shown(Shown(offer, self.nick)))
             post = self.client.offer
             match outcome:
                 case Offered(payload=payload):
@@ -216,16 +225,19 @@ class _Meeter:
 
     # as the answerer
 
-    async def join(self, stack: AsyncExitStack, offer: Offer) -> Node | Offer | None:
+    async def join(self, stack: AsyncExitStack, other: Found) -> Node | Found | None:
         """Answer it: the node once we are in; or another offer, to be answered instead; or None."""
+        offer, nick = other.offer, nick_beside(other.nick, mine=self.nick)
+        if nick != self.nick:
+            self.tell(f"The other one goes by much the same name: in this room you are {nick}.")
         self._forget = offer.room.hex()
         stack.push_async_callback(self._clean_up)
         await trio.to_thread.run_sync(mark_alone, self.home, offer.room.hex())
         carrier, via = MeetCarrier(), (f"hub:{self.url}",)
         node = await stack.enter_async_context(
-            open_node(self.home, offer, nick=self.nick, via=via, ice=self.ice, beside=[carrier])
+            open_node(self.home, offer, nick=nick, via=via, ice=self.ice, beside=[carrier])
         )
-        found: Node | Offer | None = None
+        found: Node | Found | None = None
         said = trio.Event()
         async with self._keeping(node), trio.open_nursery() as nursery:
 
@@ -262,14 +274,15 @@ class _Meeter:
 
     # both
 
-    def _check_offer(self, payload: bytes) -> Offer:
+    def _check_offer(self, payload: bytes) -> Found:
         """One that leads to a room that is new to us, or SignalError."""
-        offer = decode_offer(payload, room=None, me=None, now=int(time.time()))
+        shown = decode_shown(payload)
+        offer = decode_offer(shown.description, room=None, me=None, now=int(time.time()))
         if offer.sender == self._me:
             raise NotForUs("This home met itself: it asks twice.", "Use another --home for the other one.")
         if not offer.invites or offer.protected or is_here(self.home, offer.room.hex()):
             raise NotForUs("What the other one offers is no fresh room.", "Ask again.")
-        return offer
+        return Found(offer, shown.nick)
 
     def _tell_once(self, message: str) -> None:
         if message not in self._said:

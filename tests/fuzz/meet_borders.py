@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import msgspec
 from nacl.signing import SigningKey
 
+from node.meet_offer import Shown, decode_shown, encode_shown
 from signaling.errors import SignalError
 from signaling.hub.http import Request
 from signaling.hub.meet_request import Wrong, read_ask
 from signaling.meet import Exchange, HubRefused, Later, Party, Unfit
 from signaling.meet_keys import OfferTo, open_signal, sign_signal
 from signaling.meet_signals import Namespace, _inflate
-from tests.fuzz.decoder import Decoder, Refused
-from tests.fuzz.forms import BINARY, JSON, TEXT
+from tests.fuzz.decoder import Decoder, Refused, same
+from tests.fuzz.forms import BINARY, JSON, MESSAGEPACK, TEXT
 
 TEA = Namespace("tea")
 KEY, OTHER = SigningKey(b"k" * 32), SigningKey(b"o" * 32)
@@ -65,7 +66,22 @@ def _open_signed(data: bytes) -> object:
     return TEA.open(open_signal(text, OfferTo(), namespace=PLACE, public=PUBLIC), OfferTo())
 
 
+def _shown() -> Sequence[bytes]:
+    return [encode_shown(Shown(bytes(range(200)), nick)) for nick in ("ann", "Zoë")]
+
+
+def _read_shown(data: bytes) -> None:
+    same(encode_shown(decode_shown(data)), data)
+
+
 DECODERS = [
+    Decoder(
+        name="meet/shown",
+        form=MESSAGEPACK,
+        samples=_shown,
+        make=lambda: _read_shown,
+        refuses=(SignalError,),
+    ),
     Decoder(name="meet/request", form=JSON, samples=_bodies, make=lambda: _read_body, refuses=()),
     Decoder(name="meet/reply", form=JSON, samples=_replies, make=lambda: _hear, refuses=(HubRefused,)),
     Decoder(

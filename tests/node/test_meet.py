@@ -14,6 +14,7 @@ from nacl.signing import SigningKey
 from node import meet as node_meet
 from node.config import Home
 from node.meet import open_meeting
+from node.meet_offer import Shown, decode_shown, encode_shown, nick_beside
 from node.node import Node
 from signaling.candidates import Candidate
 from signaling.description import RoomId, decode_offer, encode, make_answer, make_offer
@@ -93,12 +94,11 @@ async def _nicks(node: Node) -> list[str]:
 
 
 def an_offer(room: bytes = b"r" * 32, *, invites: bool = True, key: SigningKey = STRANGER) -> bytes:
-    return encode(
-        make_offer(
-            key=key, room=RoomId(room), recipient=None, seed=b"x" * 16, issued=int(time.time()), life=600,
-            fingerprint=b"f" * 32, candidates=NOWHERE, invites=invites,
-        )
+    offer = make_offer(
+        key=key, room=RoomId(room), recipient=None, seed=b"x" * 16, issued=int(time.time()), life=600,
+        fingerprint=b"f" * 32, candidates=NOWHERE, invites=invites,
     )  # fmt: skip
+    return encode_shown(Shown(encode(offer), "eve"))
 
 
 def an_answer(offer: bytes) -> bytes:
@@ -140,7 +140,7 @@ async def test_somebody_no_link_comes_up_to_is_given_up_and_another_one_found(
             await hub.somebody_waits()
             theirs = await client.offer(an_offer())
             assert isinstance(theirs, Offered)
-            await client.answer(an_answer(theirs.payload))
+            await client.answer(an_answer(decode_shown(theirs.payload).description))
         bob = Seeker(Home.at(tmp_path / "bob"), hub.url, "bob")
         nursery.start_soon(bob.run)
         for each in (ann, bob):
@@ -151,7 +151,7 @@ async def test_somebody_no_link_comes_up_to_is_given_up_and_another_one_found(
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("what", ["a room that is here", "for members", "no offer at all"])
+@pytest.mark.parametrize("what", ["a room that is here", "for members", "no offer at all", "no name"])
 async def test_an_offer_of_no_use_is_bounced_and_the_next_one_is_met(tmp_path: Path, what: str) -> None:
     async with a_hub() as hub, AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -164,6 +164,7 @@ async def test_an_offer_of_no_use_is_bounced_and_the_next_one_is_met(tmp_path: P
             "a room that is here": an_offer(b"k" * 32),
             "for members": an_offer(invites=False),
             "no offer at all": b"hello",
+            "no name": encode_shown(Shown(decode_shown(an_offer()).description, "two\nlines")),
         }
         nursery.start_soon(until_somebody, client, junk[what])
         await hub.somebody_waits()
@@ -193,3 +194,32 @@ async def test_a_home_does_not_meet_itself(tmp_path: Path) -> None:
         assert not any(each.met.is_set() for each in twice)
         nursery.cancel_scope.cancel()
     assert twice[0].leftovers == []
+
+
+async def test_two_who_go_by_one_name_meet(tmp_path: Path) -> None:
+    async with a_hub() as hub, trio.open_nursery() as nursery:
+        both = [
+            Seeker(Home.at(tmp_path / str(number)), hub.url, nick)
+            for number, nick in enumerate(("Zoë", "ZOË"))
+        ]
+        for each in both:
+            nursery.start_soon(each.run)
+        for each in both:
+            await each.met.wait()
+        assert both[0].nicks == both[1].nicks
+        assert both[0].nicks in (["ZOË 2", "Zoë"], ["ZOË", "Zoë 2"])
+        assert sum("much the same name" in message for each in both for message in each.told) == 1
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "called"),
+    [
+        ("ann", "bob", "ann"),
+        ("ann", "ANN", "ann 2"),
+        ("a" * 32, "a" * 32, "a" * 30 + " 2"),
+        ("ann 2", "ann", "ann 2"),
+    ],
+)
+def test_a_name_beside_another_one(mine: str, other: str, called: str) -> None:
+    assert nick_beside(other, mine=mine) == called
