@@ -65,9 +65,9 @@ async def open_meeting(
     `timeout`: seconds until there is somebody. UsageError, TimedOut, Unreachable for the hub, NodeError.
     """
     try:
-        url = hub_url(hub)
+        url = hub_url(hub.removeprefix("hub:"))
     except SignalError as error:
-        raise UsageError(error.message, error.hint) from None
+        raise UsageError(error.message, "Write --hub https://host or --hub http://host:port.") from None
     with trio.move_on_after(float("inf") if timeout is None else timeout) as waiting, one_error():
         async with MeetClient(url, party, tell=tell) as client:
             meeter = _Meeter(home, url, party, client, nick=nick, ice=ice or IceOptions(), tell=tell)
