@@ -126,9 +126,9 @@ def new(settings: Settings, **options: Any) -> Task:
 
     Prints its fingerprint and an invitation, and opens the chat. With --via paste or qr the invitation is
     an offer, good for ten minutes (--offer-life): a line to send, a code to show. With a folder or a hub
-    it is good for a day. With --continues the new room names the one it goes on from, so that everybody can check
-    where. The old members have to be invited anew. With --password-file every newcomer is asked for the
-    password, too.
+    it is good for a day. With --continues the new room names the one it goes on from, so that everybody
+    can check where. The old members have to be invited anew. With --password-file every newcomer is asked
+    for the password, too.
     """
     from console.rooms import new
 
