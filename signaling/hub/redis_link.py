@@ -90,6 +90,7 @@ class Era:
     ) -> None:
         """Hand whatever is published on this channel of Redis to `take`; started once we are subscribed."""
         wanted = channel.encode()
+        await self.ask(b"PUBLISH", wanted, b"")  # if this is not allowed, it says so; the next one is silent
         self._commands.send_command(b"SUBSCRIBE", wanted)
         async with aclosing(self._commands.push_messages) as pushes:
             async for push in pushes:

@@ -40,15 +40,7 @@ _STREAM_EVENTS: Final = 8192
 _STREAM_BYTES: Final = 8 * 1024 * 1024
 """How far a hub may fall behind the others before it misses events."""
 _AT_ONCE: Final = 64
-_READ: Final = (
-    b"XREAD",
-    b"COUNT",
-    b"%d" % _AT_ONCE,
-    b"BLOCK",
-    b"%d" % (WAIT * 1000),
-    b"STREAMS",
-    _EVENTS.encode(),
-)
+_READ: Final = (b"XREAD", b"COUNT", b"%d" % _AT_ONCE)
 _BEHIND: Final = 1.0
 _MAX_REFUSED: Final = 10_000
 _MAX_QUEUES: Final = 10_000
@@ -153,16 +145,16 @@ class RedisChannels:
         newest = _place(id)
         if self._read is None or newest < self._read:  # the same, if Redis came back with less than it had
             self._read = newest
-        task_status.started()
-        batch: list[list[Any]] | None = None
-        complained = False
+        ready = complained = False
+        batch: list[list[Any]] = []
         while True:
-            if not complained and (batch is None or len(batch) == _AT_ONCE):  # behind, perhaps too far
+            if not complained and (not ready or len(batch) == _AT_ONCE):  # behind, perhaps too far
                 gone = await era.ask(b"HGET", _TOTALS.encode(), b"gone")
                 complained = gone is not None and _place(gone) > self._read
                 if complained:
                     self._changed("This hub was away for too long, or is too slow: it missed events.")
-            found = await era.wait(*_READ, b"%d-%d" % self._read)
+            wait = (b"BLOCK", b"%d" % (WAIT * 1000)) if ready else ()  # the first one shows that we may read
+            found = await era.wait(*_READ, *wait, b"STREAMS", _EVENTS.encode(), b"%d-%d" % self._read)
             batch = (found or {}).get(_EVENTS.encode(), [])
             for id, fields in batch:
                 self._read = _place(id)
@@ -172,6 +164,9 @@ class RedisChannels:
             if batch:
                 self._moved.set()
                 self._moved = trio.Event()
+            if not ready:
+                ready = True
+                task_status.started()
 
 
 class RedisRates:

@@ -140,9 +140,13 @@ async def test_without_redis_hubs_say_so_and_keep_their_subscribers_until_it_is_
         assert await two.status() == 200
         redis.kill()
         await _until_healthy(one, status=503)
-        answer = await one.ask("/v1/app/tea", body=b"lost")
-        assert answer.status_code == 503
-        assert answer.text.count(".") == 2, "what happened, and what to do"
+        for path, body in (("/v1/app/tea", b"lost"), ("/v1/app/tea", None), ("/v1/meet", b"{}")):
+            answer = await one.ask(path, body=body)
+            assert answer.status_code == 503
+            assert answer.text.count(".") == 2, "what happened, and what to do"
+        metrics = (await one.ask("/metrics")).text
+        assert "pigeon_hub_subscribers 1.0" in metrics
+        assert "pigeon_hub_store_away_total" in metrics
         await redis.start()
         await _until_healthy(one)
         await _until_healthy(two)

@@ -377,6 +377,7 @@ RULES = "~pigeon:1:* &pigeon:1:* +@read +@write +@scripting +@pubsub +@connectio
 async def test_a_user_of_redis_with_these_rights_alone_is_enough(redis: RedisServer) -> None:
     await redis.say("acl", "setuser", "hub", "on", ">pass word", *RULES.split())
     await redis.say("acl", "setuser", "weak", "on", ">pass word", *RULES.split(), "-xread")
+    await redis.say("acl", "setuser", "mute", "on", ">pass word", *RULES.split(), "resetchannels")
     await redis.say("acl", "setuser", "default", "off")
     own, redis.user = redis.user, "hub:pass%20word@"
     async with hubs(redis, 2) as (here, there):
@@ -394,11 +395,13 @@ async def test_a_user_of_redis_with_these_rights_alone_is_enough(redis: RedisSer
             assert await here.stores.meet.hand(held.holder, b"reply")
         await here.stores.meet.sweep()
         assert not here.notes
-    for user, why in (
+    refusals = [
         ("hub:guess@", "invalid username-password"),
         (own, "must be called with"),
-        ("weak:pass%20word@", "no permissions"),
-    ):
+        ("weak:pass%20word@", "no permissions to run the 'xread' command"),
+        ("mute:pass%20word@", "no permissions to access one of the channels"),
+    ]
+    for user, why in refusals:
         redis.user = user
         with pytest.raises(RedisUnusable, match=why) as refused:
             async with hubs(redis, 1):
