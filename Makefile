@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup pairing introduce bench-hub paths clean
+.PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup pairing introduce bench-hub paths meet clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -61,6 +61,9 @@ bench-hub: setup  ## Our hub and npm's signalhub side by side: requests, latency
 
 paths: setup  ## Path x carrier: linked in how long, or what is said of it; NATs and TURN, needs root and coturn.
 	$(BIN)/python -m tests.bench.paths
+
+meet: setup  ## Two strangers at one hub, timed: from a common start, and with one that waits already.
+	$(BIN)/python -m tests.bench.meet
 
 clean:  ## Remove the environment and every cache.
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
