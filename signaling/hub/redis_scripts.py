@@ -6,6 +6,10 @@ what was dropped early costs memory for a while, and never a wrong answer.
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Final
+
+PREFIX: Final = "pigeon:1:"
+"""Of all keys. The number changes with what they mean: hubs of two versions do not disturb one another."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ every key has a prefix, a bound and an end of its own.
 """
 
 import hashlib
-import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,26 +14,19 @@ from typing import Any, Final
 
 import trio
 
-from signaling.hub.meet_store import MAX_QUEUE, MAX_REPLY, Held, Holder, Snapshot
 from signaling.hub.redis_link import WAIT, Era, RedisLink
-from signaling.hub.redis_scripts import ELSEWHERE, LOAD, PAIRED, REMEMBER, SAY, SINCE, SWAP, SWEEP, TAKE
+from signaling.hub.redis_meet import RedisMeetStore
+from signaling.hub.redis_scripts import PREFIX, SAY, SINCE, TAKE
 from signaling.hub.redis_url import RedisUrl
 from signaling.hub.settings import HubSettings
-from signaling.hub.store import Deliver, Event, StoreAway, Stores
+from signaling.hub.store import Deliver, Event, Stores
 
-_PREFIX: Final = "pigeon:1:"
-"""The number changes with what the keys mean: hubs of two versions do not disturb one another."""
-_EVENTS: Final = f"{_PREFIX}events"
-_KEPT: Final = f"{_PREFIX}kept:"
-_HEARD: Final = f"{_PREFIX}heard"
-_SIZES: Final = f"{_PREFIX}sizes"
-_TOTALS: Final = f"{_PREFIX}totals"
-_RATE: Final = f"{_PREFIX}rate:"
-_HUB: Final = f"{_PREFIX}hub:"
-_QUEUE: Final = f"{_PREFIX}queue:"
-_QUEUES: Final = f"{_PREFIX}queues"
-_QUEUE_SIZES: Final = f"{_PREFIX}queue-sizes"
-_PAIRS: Final = f"{_PREFIX}pairs"
+_EVENTS: Final = f"{PREFIX}events"
+_KEPT: Final = f"{PREFIX}kept:"
+_HEARD: Final = f"{PREFIX}heard"
+_SIZES: Final = f"{PREFIX}sizes"
+_TOTALS: Final = f"{PREFIX}totals"
+_RATE: Final = f"{PREFIX}rate:"
 
 _STREAM_EVENTS: Final = 8192
 _STREAM_BYTES: Final = 8 * 1024 * 1024
@@ -43,12 +35,7 @@ _AT_ONCE: Final = 64
 _READ: Final = (b"XREAD", b"COUNT", b"%d" % _AT_ONCE)
 _BEHIND: Final = 1.0
 _MAX_REFUSED: Final = 10_000
-_MAX_QUEUES: Final = 10_000
-_MAX_QUEUE_BYTES: Final = 32 * 1024 * 1024
-_LONGEST_QUEUE: Final = 600
-_MAX_PAIRS: Final = 200_000
 
-_FULL: Final = "Too many wait at this hub just now. Try again in a minute."
 
 _Position = tuple[int, int]
 _NEVER: Final = (0, 0)
@@ -68,7 +55,7 @@ async def open_redis(
 
     async def check() -> None:
         await link.era.ask(
-            b"SET", f"{_PREFIX}check".encode(), b"", b"PX", b"1000"
+            b"SET", f"{PREFIX}check".encode(), b"", b"PX", b"1000"
         )  # one that cannot write is away
 
     async with trio.open_nursery() as nursery:
@@ -194,108 +181,6 @@ class RedisRates:
             if len(self._refused) > _MAX_REFUSED:
                 self._refused.popitem(last=False)
         return wait
-
-
-class _Inbox:
-    """One request that this hub holds."""
-
-    def __init__(self, holder: Holder) -> None:
-        self.holder = holder
-        self._reply: bytes | None = None
-        self._came = trio.Event()
-
-    def put(self, reply: bytes) -> None:
-        if self._reply is None:
-            self._reply = reply
-            self._came.set()
-
-    async def receive(self) -> bytes:
-        await self._came.wait()
-        assert self._reply is not None
-        return self._reply
-
-    def receive_nowait(self) -> bytes | None:
-        return self._reply
-
-
-class RedisMeetStore:
-    """A MeetStore. A holder is the name of a hub, and a number of its own; each hub listens under its name.
-
-    A hub that is gone listens no more, so nothing is handed to it from that moment on.
-    """
-
-    def __init__(self, link: RedisLink) -> None:
-        self._link = link
-        self._name = secrets.token_hex(8)
-        self._held: dict[Holder, _Inbox] = {}
-        self._given = 0
-
-    async def load(self, queue: str) -> Snapshot:
-        data, now = await self._link.era.run(LOAD, (_QUEUE + queue,))
-        return Snapshot(data, float(now))
-
-    async def swap(self, queue: str, *, old: bytes, new: bytes, until: float) -> bool:
-        assert len(new) <= MAX_QUEUE
-        done = await self._link.era.run(
-            SWAP,
-            (_QUEUE + queue, _QUEUES, _QUEUE_SIZES),
-            queue.encode(),
-            old,
-            new,
-            b"%.6f" % until,
-            _QUEUE.encode(),
-            *(b"%d" % number for number in (_MAX_QUEUES, _MAX_QUEUE_BYTES, _LONGEST_QUEUE)),
-        )
-        if done == -1:
-            raise StoreAway(_FULL)
-        return bool(done)
-
-    async def elsewhere(self, queue: str) -> bool:
-        return bool(await self._link.era.run(ELSEWHERE, (_QUEUES,), queue.encode()))
-
-    @asynccontextmanager
-    async def hold(self) -> AsyncIterator[Held]:
-        self._given += 1
-        inbox = _Inbox(Holder(f"{self._name}:{self._given}"))
-        self._held[inbox.holder] = inbox
-        try:
-            yield inbox
-        finally:
-            del self._held[inbox.holder]
-
-    async def hand(self, holder: Holder, reply: bytes) -> bool:
-        assert len(reply) <= MAX_REPLY
-        hub = holder.partition(":")[0]
-        if hub == self._name:
-            await trio.lowlevel.checkpoint()
-            return self._put(holder, reply)
-        heard = await self._link.era.ask(b"PUBLISH", (_HUB + hub).encode(), holder.encode() + b" " + reply)
-        return bool(heard)
-
-    def _put(self, holder: Holder, reply: bytes) -> bool:
-        inbox = self._held.get(holder)
-        if inbox is not None:
-            inbox.put(reply)
-        return inbox is not None
-
-    async def listen(self, era: Era, *, task_status: trio.TaskStatus[None]) -> None:
-        """Take what other hubs hand to requests held here."""
-
-        def take(message: bytes) -> None:
-            holder, _, reply = message.partition(b" ")
-            self._put(Holder(str(holder, "ascii", "replace")), reply)
-
-        await era.listen(_HUB + self._name, take, task_status=task_status)
-
-    async def paired(self, pairs: Sequence[str]) -> list[bool]:
-        found = await self._link.era.run(PAIRED, (_PAIRS,), *(pair.encode() for pair in pairs))
-        return [bool(each) for each in found]
-
-    async def remember(self, pair: str, *, seconds: float) -> None:
-        await self._link.era.run(REMEMBER, (_PAIRS,), pair.encode(), b"%.3f" % seconds, b"%d" % _MAX_PAIRS)
-
-    async def sweep(self) -> None:
-        await self._link.era.run(SWEEP, (_QUEUES, _QUEUE_SIZES, _PAIRS), _QUEUE.encode())
 
 
 def _position(id: str) -> _Position | None:
