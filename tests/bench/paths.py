@@ -2,10 +2,12 @@
 
 Hosts are network namespaces, routers forget a port that nobody used for ten seconds, TURN is coturn; so it
 needs root. Seconds are from when the joiner looks for a member (`introduced`: is let in) until it shows the
-safety words (says that the other is up). Each cell has processes of its own; a few run at once.
+safety words (says that the other is up). Each cell has processes of its own; a few run at once, and the last
+line says how busy the machine was.
 """
 
 import argparse
+import os
 import shutil
 import sys
 from itertools import product
@@ -70,7 +72,8 @@ async def run(places: list[str], ways: list[str], at_once: int) -> int:
         print(f"not as it should be: {' x '.join(cell)}", file=sys.stderr)
     print(
         f"paths cells={len(found)} linked={len(seconds)} verdicts={verdicts} failed={len(failed)} "
-        f"max_s={max(seconds, default=0.0):.2f} at_once={at_once} took_s={trio.current_time() - began:.0f}"
+        f"max_s={max(seconds, default=0.0):.2f} at_once={at_once} load={os.getloadavg()[1]:.1f} "
+        f"took_s={trio.current_time() - began:.0f}"
     )
     return 0 if seconds and not failed else 1
 

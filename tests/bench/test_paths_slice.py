@@ -7,8 +7,6 @@ from tests.e2e.networks import needs_hosts
 from tests.e2e.turn import needs_coturn
 
 CELLS = [
-    ("loopback only", "qr:DIR"),
-    (BOTH_BEHIND_NATS, "log:"),
     (BOTH_BEHIND_NATS, "introduced"),
     (RELAY_ONLY, "hub:"),
     (SYMMETRIC, "paste, one scan"),
@@ -20,4 +18,4 @@ CELLS = [
 async def test_two_are_linked_through_what_stands_between_them_or_hear_that_they_are_not() -> None:
     found = await fill(CELLS, at_once=2)
     assert not failures(found), found
-    assert [type(found[cell]) for cell in CELLS] == [Linked, Linked, Linked, Linked, Verdict]
+    assert [type(found[cell]) for cell in CELLS] == [Linked, Linked, Verdict]

@@ -23,7 +23,7 @@ pytestmark = [needs_hosts, needs_coturn]
 LATE: Final = 300 if os.environ.get("NIGHTLY") == "1" else 60
 assert LATE > 3 * MAPPING_TIME
 PATIENCE: Final = 40.0
-SHORT: Final = 15
+SHORT: Final = 25
 """Seconds of an offer's life, where nobody comes by it."""
 
 
