@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
-from signaling.hub import metrics, openapi
+from signaling.hub import openapi
+from signaling.hub.counts import Counts
 from signaling.hub.http import JSON, Answer, Handler, Request, Response
-from signaling.hub.metrics import Counts
+from signaling.hub.metrics import CONTENT_TYPE, metrics_text
 from signaling.hub.routes import Route
 from signaling.hub.shared import Shared
 from signaling.hub.store import Stores
@@ -55,7 +56,7 @@ class About:
         return Response.words(200, "ok")
 
     async def _metrics(self, _request: Request) -> Answer:
-        return Response(200, self._counts.text(), metrics.CONTENT_TYPE)
+        return Response(200, metrics_text(self._counts), CONTENT_TYPE)
 
     async def _openapi(self, _request: Request) -> Answer:
         return Response(200, self._document, JSON)

@@ -13,8 +13,8 @@ from typing import BinaryIO, Final
 import msgspec
 import trio
 
+from signaling.hub.counts import Counts
 from signaling.hub.http import Request
-from signaling.hub.metrics import Counts
 
 _EVERY: Final = 0.2
 _MAX_LINES: Final = 20_000

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from signaling.hub.counts import Counts
 from signaling.hub.http import Answer, EventStream, EventWriter, Request, Response
-from signaling.hub.metrics import Counts
 from signaling.hub.openapi import BROADCAST, SUBSCRIBE
 from signaling.hub.routes import Route
 from signaling.hub.settings import HubSettings

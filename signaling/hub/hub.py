@@ -11,8 +11,8 @@ import trio
 from signaling.hub.about import About
 from signaling.hub.access_log import AccessLog
 from signaling.hub.channels import Channels
+from signaling.hub.counts import Counts
 from signaling.hub.meet import Meet
-from signaling.hub.metrics import Counts
 from signaling.hub.routes import Routes, Service
 from signaling.hub.server import Server
 from signaling.hub.settings import HubSettings

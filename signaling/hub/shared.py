@@ -3,8 +3,8 @@
 import trio
 
 from signaling.hub.access_log import AccessLog
+from signaling.hub.counts import Counts
 from signaling.hub.limits import Budget, Tally
-from signaling.hub.metrics import Counts
 from signaling.hub.routes import Routes
 from signaling.hub.settings import HubSettings
 from signaling.hub.store import Stores

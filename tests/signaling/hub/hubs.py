@@ -10,9 +10,9 @@ import trio
 from signaling.hub.access_log import AccessLog
 from signaling.hub.channels import Channels
 from signaling.hub.connection import Connection
+from signaling.hub.counts import Counts
 from signaling.hub.listening import listen
 from signaling.hub.memory import open_memory
-from signaling.hub.metrics import Counts
 from signaling.hub.routes import Route, Routes
 from signaling.hub.server import Server
 from signaling.hub.settings import HubSettings
@@ -102,6 +102,9 @@ class Hub:
     @property
     def connections(self) -> set[Connection]:
         return self.server._connections
+
+    def gauge(self, name: str) -> float:
+        return self.counts.gauges[name][1]()
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:

@@ -223,7 +223,7 @@ async def test_a_subscription_whose_store_goes_away_ends_and_can_be_made_again()
         away = False
         await again.subscribe("/v1/app/a")
         await again.event()
-        assert b"pigeon_hub_subscribers 1.0" in hub.counts.text()
+        assert hub.gauge("subscribers") == 1
 
 
 async def test_a_quiet_stream_says_that_it_lives() -> None:
@@ -248,7 +248,7 @@ async def test_a_reader_that_is_too_slow_is_cut_off_and_the_others_miss_nothing(
         await poster.post("/v1/app/a", b"after")
         assert (await heard(quick))[1] == b"data: after"
         assert len(await slow.rest()) < sent * len(payload)
-        await hub.until(lambda: b"pigeon_hub_subscribers 1.0" in hub.counts.text())
+        await hub.until(lambda: hub.gauge("subscribers") == 1)
 
 
 async def test_a_reader_that_lags_within_its_bounds_gets_everything_in_order() -> None:
@@ -316,7 +316,7 @@ async def test_whoever_leaves_leaves_nothing_behind() -> None:
             async with AsyncExitStack() as stack:
                 for number in range(20):
                     await listening(stack, hub, f"/v1/app/{number},x")
-            await hub.until(lambda: b"pigeon_hub_channels 0.0" in hub.counts.text())
+            await hub.until(lambda: hub.gauge("channels") == 0)
         assert hub.shared.subscribers.total == 0 and not hub.connections
 
 

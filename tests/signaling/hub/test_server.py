@@ -173,7 +173,7 @@ async def test_an_answer_that_nobody_reads_does_not_stay_for_ever() -> None:
     ):
         await client.send(b"GET /much HTTP/1.1\r\nHost: hub\r\n\r\n")
         await hub.until(lambda: hub.counts.of["connections"] == 1)
-        await hub.until(lambda: b"open_connections 0" in hub.counts.text())
+        await hub.until(lambda: hub.gauge("open_connections") == 0)
 
 
 # How many.
@@ -188,7 +188,7 @@ async def test_one_address_has_so_many_connections_and_hears_of_it() -> None:
             await another.send(GET)
             assert (await another.rest()).startswith(b"HTTP/1.1 429 ")
         await some[0].stream.aclose()
-        await hub.until(lambda: b"open_connections 2" in hub.counts.text())
+        await hub.until(lambda: hub.gauge("open_connections") == 2)
         async with hub.client() as another:
             assert (await another.get("/")).startswith(b"HTTP/1.1 404 ")
 
@@ -322,7 +322,7 @@ async def test_the_handler_of_a_client_that_left_is_cancelled(how: str) -> None:
                 client.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
                 await client.stream.aclose()
         await within(poll.cancelled)
-        await hub.until(lambda: b"open_connections 0" in hub.counts.text())
+        await hub.until(lambda: hub.gauge("open_connections") == 0)
 
 
 async def test_nobody_is_held_longer_than_the_hub_allows() -> None:
