@@ -94,6 +94,18 @@ def test_the_hubs_server_is_a_house_of_its_own_that_the_console_alone_starts() -
     assert visitors == set()
 
 
+def test_what_an_extra_brings_is_seen_by_one_file_that_is_imported_when_asked_for() -> None:
+    seeing = {
+        (module_name(path), name.partition(".")[0])
+        for room in ROOMS
+        for path in sources(room)
+        for name in imports(path)
+        if name.split(".", maxsplit=1)[0] in ("anyio", "coredis")
+    }
+    asking = ("console.hub_stores", "coredis")  # whether it is there
+    assert seeing == {("signaling.hub.redis_link", "anyio"), ("signaling.hub.redis_link", "coredis"), asking}
+
+
 def test_the_chain_imports_the_standard_library_msgspec_and_nacl_only() -> None:
     allowed = {"chain", "msgspec", "nacl", *sys.stdlib_module_names}
     foreign = {

@@ -36,7 +36,6 @@ _READ: Final = (b"XREAD", b"COUNT", b"%d" % _AT_ONCE)
 _BEHIND: Final = 1.0
 _MAX_REFUSED: Final = 10_000
 
-
 _Position = tuple[int, int]
 _NEVER: Final = (0, 0)
 
@@ -53,10 +52,8 @@ async def open_redis(
     channels = RedisChannels(link, settings, changed=changed)
     meet = RedisMeetStore(link)
 
-    async def check() -> None:
-        await link.era.ask(
-            b"SET", f"{PREFIX}check".encode(), b"", b"PX", b"1000"
-        )  # one that cannot write is away
+    async def check() -> None:  # by writing: a Redis that takes nothing is as good as away
+        await link.era.ask(b"SET", f"{PREFIX}check".encode(), b"", b"PX", b"1000")
 
     async with trio.open_nursery() as nursery:
         unusable = await nursery.start(link.keep, [channels.follow, meet.listen])
