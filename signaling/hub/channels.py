@@ -98,6 +98,8 @@ class Channels:
             writer.write(b"id: %b\n\n" % (await self._store.position()).encode("ascii"))
         seen = {event.id for event in missed}
         for event in missed:
+            if writer.gone:  # more was missed than may wait for it; it comes back for the rest
+                return
             writer.write(event_text(event))
         for event, text in resuming.heard:
             if event.id not in seen:

@@ -5,7 +5,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -93,6 +93,7 @@ class Connection:
         assert reader is not None
         try:
             got = reader.next()
+            self._count(reader.waiting)
             if got is not None:
                 await trio.lowlevel.checkpoint()  # who sends many at once does not keep the others waiting
             while got is None:
@@ -222,18 +223,20 @@ class Connection:
             return Response.words(429, "This address has too many subscriptions.")
         self._shared.counts.answers[name, 200] += 1
         if self._shared.log.wanted:
-            note = partial(self._note, request, name, 200, sent=0, began=began)
+            slim = replace(request, headers={}, body=b"")  # it is held as long as the subscription
+            note = partial(self._note, slim, name, 200, sent=0, began=began)
         return _Going(answer, who, note)
 
     async def _stream(self, going: _Going) -> None:
         """Until the subscriber leaves, reads too slowly, or the hub stops."""
         shared = self._shared
         self._reader = None
+        self._count(0)
         self.due = float("inf")
         stream = Stream(
             self._sock,
             max_backlog=self._bounds.max_backlog,
-            budget=shared.backlogs,
+            backlogs=shared.backlogs,
             nursery=shared.nursery,
         )
         stream.write(head_of(200, _STREAM_HEADERS, keep_alive=False))

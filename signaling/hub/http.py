@@ -61,6 +61,10 @@ class Response:
 class EventWriter(Protocol):
     """The far end of one subscription. Never blocks: what cannot be sent now waits in a bounded buffer."""
 
+    @property
+    def gone(self) -> bool:
+        """It left or was cut off: whatever is written is dropped."""
+
     def write(self, event: bytes) -> None:
         """One whole event of a text/event-stream; dropped if this subscriber is gone already."""
 

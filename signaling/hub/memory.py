@@ -17,6 +17,7 @@ Clock = Callable[[], float]
 
 _SWEEP: Final = 15.0
 _MAX_BUCKETS: Final = 100_000
+_EVENT: Final = 400  # bytes that an event takes besides its channel and payload; measured
 
 
 @asynccontextmanager
@@ -40,11 +41,13 @@ async def open_memory(settings: HubSettings) -> AsyncIterator[Stores]:
 class _Kept:
     """The last events of one channel, with their numbers."""
 
-    __slots__ = ("bytes", "events", "heard")
+    __slots__ = ("bytes", "cost", "events", "heard")
 
     def __init__(self) -> None:
         self.events: deque[tuple[int, Event]] = deque()
         self.bytes = 0
+        self.cost = 0
+        """Bytes of memory, about."""
         self.heard = 0.0
 
 
@@ -97,11 +100,13 @@ class MemoryChannels:
         kept.heard = self._clock()
         kept.events.append((number, event))
         kept.bytes += len(event.payload)
-        self.kept_bytes += len(event.payload)
+        kept.cost += _cost(event)
+        self.kept_bytes += _cost(event)
         while len(kept.events) > bounds.kept_events or kept.bytes > bounds.kept_bytes:
             _, old = kept.events.popleft()
             kept.bytes -= len(old.payload)
-            self.kept_bytes -= len(old.payload)
+            kept.cost -= _cost(old)
+            self.kept_bytes -= _cost(old)
         while self.kept_bytes > bounds.kept_in_all or len(self._kept) > bounds.kept_channels:
             self._forget_first()
 
@@ -113,7 +118,7 @@ class MemoryChannels:
 
     def _forget_first(self) -> None:
         _, kept = self._kept.popitem(last=False)
-        self.kept_bytes -= kept.bytes
+        self.kept_bytes -= kept.cost
 
 
 class MemoryRates:
@@ -140,6 +145,10 @@ class MemoryRates:
         now = self._clock()
         for key in [key for key, full_at in self._full_at.items() if full_at <= now]:
             del self._full_at[key]
+
+
+def _cost(event: Event) -> int:
+    return _EVENT + len(event.channel) + len(event.payload)
 
 
 def _nowhere(_event: Event) -> None:

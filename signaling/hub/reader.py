@@ -18,7 +18,9 @@ _TRAILER: Final = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xf
 class RequestReader:
     """Fed what arrives on one connection; gives out one request after another."""
 
-    __slots__ = ("_buffer", "_chunked", "_head", "_max_body", "_max_head", "_max_headers", "_searched")
+    __slots__ = (
+        "_buffer", "_chunked", "_head", "_head_size", "_max_body", "_max_head", "_max_headers", "_searched",
+    )  # fmt: skip
 
     def __init__(self, settings: HubSettings) -> None:
         self._max_head = settings.max_head
@@ -27,6 +29,7 @@ class RequestReader:
         self._buffer = bytearray()
         self._searched = 0
         self._head: Head | None = None
+        self._head_size = 0
         self._chunked: ChunkedBody | None = None
 
     @property
@@ -38,8 +41,9 @@ class RequestReader:
 
     @property
     def waiting(self) -> int:
-        """Bytes that arrived and belong to no request given out so far."""
-        return len(self._buffer)
+        """Bytes that arrived and belong to no request given out so far, in whatever form they are held."""
+        understood = self._head_size if self._head is not None else 0
+        return understood + len(self._buffer) + (len(self._chunked.body) if self._chunked is not None else 0)
 
     @property
     def expects_continue(self) -> bool:
@@ -94,6 +98,7 @@ class RequestReader:
             return None
         self._searched = 0
         head = bytes(buffer[: end + len(_END)])
+        self._head_size = len(head)
         del buffer[: end + len(_END)]
         return parse_head(head, max_headers=self._max_headers)
 

@@ -47,7 +47,7 @@ class HubSettings:
     max_backlog: int = 256 * 1024
     """What waits for one slow reader before it is dropped."""
     max_backlogs: int = 64 * 1024 * 1024
-    """The same for all together; whoever falls behind then is dropped."""
+    """The same for all together; whoever is furthest behind is dropped for more."""
     kept_events: int = 64
     """Of each channel, for those who resume."""
     kept_bytes: int = 256 * 1024

@@ -8,6 +8,7 @@ from signaling.hub.limits import Budget, Tally
 from signaling.hub.routes import Routes
 from signaling.hub.settings import HubSettings
 from signaling.hub.store import Stores
+from signaling.hub.stream import Backlogs
 
 
 class Shared:
@@ -26,5 +27,5 @@ class Shared:
         self.log = log
         self.stopping = False
         self.unfinished = Budget(settings.max_unfinished)
-        self.backlogs = Budget(settings.max_backlogs)
+        self.backlogs = Backlogs(settings.max_backlogs)
         self.subscribers = Tally(most_each=settings.max_subscribers_each)

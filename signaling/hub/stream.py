@@ -7,9 +7,8 @@ from typing import Final
 
 import trio
 
-from signaling.hub.limits import Budget
-
 _AT_ONCE: Final = 64 * 1024
+_MAKE_ROOM: Final = 8  # of the whole, one part
 
 
 class Stream:
@@ -20,7 +19,7 @@ class Stream:
 
     __slots__ = (
         "_backlog",
-        "_budget",
+        "_backlogs",
         "_max_backlog",
         "_nursery",
         "_sock",
@@ -31,13 +30,13 @@ class Stream:
     )
 
     def __init__(
-        self, sock: socket.socket, *, max_backlog: int, budget: Budget, nursery: trio.Nursery
+        self, sock: socket.socket, *, max_backlog: int, backlogs: "Backlogs", nursery: trio.Nursery
     ) -> None:
         # The nursery is the server's: a backlog is drained for as long as the stream lives, which the
         # connection's own task bounds.
         self._sock = sock
         self._max_backlog = max_backlog
-        self._budget = budget
+        self._backlogs = backlogs
         self._nursery = nursery
         self._backlog: deque[bytes] | None = None  # most subscribers never need one
         self._waiting = 0
@@ -69,9 +68,8 @@ class Stream:
     def _keep(self, rest: bytes) -> None:
         if self.gone:
             return
-        if self._waiting + len(rest) > self._max_backlog or not self._budget.take(len(rest)):
-            self.too_slow = True
-            self.cut()
+        if self._waiting + len(rest) > self._max_backlog or not self._backlogs.take(self, len(rest)):
+            self.drop()
             return
         begin = not self._waiting
         if self._backlog is None:
@@ -101,7 +99,7 @@ class Stream:
             pass
         finally:
             self._waiting -= sent
-            self._budget.take(-sent)
+            self._backlogs.give_back(self, sent)
             if sent < len(batch):
                 backlog.appendleft(batch[sent:])
 
@@ -115,11 +113,48 @@ class Stream:
         while self._backlog and not self.gone:
             await trio.sleep(0.01)
 
+    def drop(self) -> None:
+        """It reads too slowly."""
+        self.too_slow = True
+        self.cut()
+
     def cut(self) -> None:
         """End it now: whoever waits for the socket wakes up."""
         self.gone = True
         self._backlog = None
-        self._budget.take(-self._waiting)
-        self._waiting = 0
+        waiting, self._waiting = self._waiting, 0
+        self._backlogs.give_back(self, waiting)
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+
+
+class Backlogs:
+    """What waits for all slow readers together.
+
+    When that is too much, those go who are furthest behind: a few who read nothing cannot have everybody
+    else cut off who is behind by a moment. An eighth is freed at once, so that the search is seldom.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._behind: set[Stream] = set()
+        self.used = 0
+
+    def take(self, stream: Stream, size: int) -> bool:
+        """So many bytes more wait for this one; False if it has to go itself."""
+        if self.used + size > self._most:
+            for each in sorted(self._behind, key=lambda each: each.waiting, reverse=True):
+                if self.used + size <= self._most - self._most // _MAKE_ROOM:
+                    break
+                each.drop()
+        if stream.gone or self.used + size > self._most:
+            return False
+        self._behind.add(stream)
+        self.used += size
+        return True
+
+    def give_back(self, stream: Stream, size: int) -> None:
+        """So many less."""
+        self.used -= size
+        if not stream.waiting:
+            self._behind.discard(stream)

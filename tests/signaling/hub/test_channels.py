@@ -10,8 +10,10 @@ import pytest
 import trio
 
 from signaling.event_stream import Event as SseEvent
-from signaling.event_stream import EventStream
-from signaling.hub.channels import event_text
+from signaling.event_stream import EventStream as SseStream
+from signaling.hub.channels import Channels, event_text
+from signaling.hub.counts import Counts
+from signaling.hub.http import EventStream, Request
 from signaling.hub.memory import open_memory
 from signaling.hub.settings import HubSettings
 from signaling.hub.store import ChannelStore, Event, StoreAway, Stores
@@ -107,7 +109,7 @@ def test_whatever_is_broadcast_a_reader_of_event_streams_finds_one_event_with_it
     )
     for _ in range(5000):
         payload = b"".join(dice.choices(pieces, k=dice.randrange(12)))
-        reader = EventStream()
+        reader = SseStream()
         events = reader.feed(event_text(Event("id-1", "app/a", payload)))
         wanted = payload.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
         assert events == [SseEvent(wanted.encode())], payload
@@ -137,6 +139,40 @@ async def test_who_comes_back_with_the_last_id_gets_what_was_missed_first_and_th
                 b"data: %d" % each for each in (1, 2, 3, 4)
             ]
         assert hub.counts.of["resumed"] == 1
+
+
+async def test_a_resuming_subscriber_that_was_cut_off_costs_nothing_more_and_comes_back_for_more() -> None:
+    class Writer:
+        """Is cut off when it was given three events; what is written then is written in vain."""
+
+        def __init__(self) -> None:
+            self.got = list[bytes]()
+
+        @property
+        def gone(self) -> bool:
+            return len(self.got) >= 3
+
+        def write(self, event: bytes) -> None:
+            self.got.append(event)
+
+    async with open_memory(PLAIN) as stores:
+        channels = Channels(stores.channels, PLAIN, Counts())
+        for number in range(10):
+            await stores.channels.publish(f"app/{number}", b"%d" % number)
+        last, parts = "0-0", list[bytes]()
+        while len(parts) < 10:
+            path = f"/v1/app/{','.join(str(number) for number in range(10))}"
+            request = Request(method="GET", path=path, headers={"last-event-id": last})
+            answer, writer = await channels.subscribe(request), Writer()
+            assert isinstance(answer, EventStream)
+            await answer.opened(writer)
+            await stores.channels.publish("app/0", b"later")
+            answer.closed(writer)
+            assert len(writer.got) == 3, "it was gone by then"
+            said = SseStream(last_id=last)
+            parts += [event.data for each in writer.got for event in said.feed(each)]
+            last = said.last_id
+        assert parts[:10] == [b"%d" % number for number in range(10)]
 
 
 async def test_who_was_cut_off_before_anything_was_said_resumes_from_where_it_began() -> None:

@@ -1,9 +1,12 @@
 """The hub's own memory is bounded in every direction."""
 
+import tracemalloc
+from dataclasses import replace
+
 from signaling.hub.memory import MemoryChannels, MemoryRates
 from signaling.hub.settings import HubSettings
 
-SMALL = HubSettings(kept_events=4, kept_bytes=1000, kept_seconds=300, kept_in_all=2000, kept_channels=8)
+SMALL = HubSettings(kept_events=4, kept_bytes=1000, kept_seconds=300, kept_in_all=8000, kept_channels=8)
 
 
 class Hands:
@@ -32,6 +35,21 @@ async def test_a_flood_of_channels_and_bytes_stays_within_what_is_allowed_in_all
     for number in range(1000):
         await channels.publish(f"app/{number}", b"x" * (number % 990))
         assert channels.kept_bytes <= SMALL.kept_in_all and channels.kept_channels <= SMALL.kept_channels
+
+
+async def test_events_without_anything_in_them_take_memory_too() -> None:
+    bounds = replace(SMALL, kept_channels=10_000, kept_in_all=1 << 20)
+    channels = MemoryChannels(bounds, clock=Hands())
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(8000):
+            await channels.publish(f"app/{number % 4000:0500d}", b"")
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert channels.kept_channels > 500
+    assert held < 3 * bounds.kept_in_all
 
 
 async def test_one_event_larger_than_a_channel_may_keep_is_delivered_and_not_kept() -> None:

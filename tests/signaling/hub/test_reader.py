@@ -150,6 +150,29 @@ def test_nothing_more_is_held_than_one_request_may_have() -> None:
     assert reader.waiting <= SETTINGS.max_head + 3003
 
 
+@pytest.mark.parametrize(
+    "begun",
+    [
+        POST + b"Content-Length: 9000\r\n\r\n" + b"x" * 8000,
+        POST + b"Transfer-Encoding: chunked\r\n\r\n2000\r\n" + b"x" * 8000,
+        POST
+        + b"Transfer-Encoding: chunked\r\n\r\n"
+        + b"fa0\r\n"
+        + b"x" * 4000
+        + b"\r\n1000\r\n"
+        + b"x" * 4000,
+        POST + b"X: %b\r\nContent-Length: 9\r\n\r\n" % (b"x" * 8000),
+    ],
+    ids=["body", "chunk", "chunks", "head"],
+)
+def test_what_is_held_of_a_request_that_is_not_whole_is_counted_in_any_form(begun: bytes) -> None:
+    reader = RequestReader(SETTINGS)
+    for at in range(0, len(begun), 100):
+        reader.feed(begun[at : at + 100])
+        assert reader.next() is None
+    assert 8000 <= reader.waiting <= len(begun)
+
+
 def by_h11(head: bytes) -> tuple[str, str, list[tuple[str, str]]] | None:
     """What h11 understands; None: it refuses."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)

@@ -3,6 +3,7 @@
 import io
 import json
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -229,13 +230,13 @@ async def test_what_a_client_says_about_itself_is_not_believed_without_a_proxy()
 
 async def test_what_waits_in_memory_is_bounded_for_all_together_and_given_back() -> None:
     async with running(replace(PLAIN, max_unfinished=100_000), ECHO) as hub, AsyncExitStack() as stack:
-        begun = b"POST /echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 60000\r\n\r\n" + b"x" * 50_000
+        begun = b"POST /echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 60000\r\n\r\n".ljust(50_000, b"x")
         one, two = [await stack.enter_async_context(hub.client()) for _ in range(2)]
         await one.send(begun)
         await hub.until(lambda: hub.shared.unfinished.used == 50_000)
         await two.send(begun + b"x" * 5_000)
         assert (await two.rest()).startswith(b"HTTP/1.1 503 ")
-        await one.send(b"x" * 10_000)
+        await one.send(b"x" * (60_000 + begun.index(b"x") - 50_000))
         assert (await one.answer()).startswith(b"HTTP/1.1 200 ")
         await hub.until(lambda: hub.shared.unfinished.used == 0)
         three = await stack.enter_async_context(hub.client())
@@ -243,6 +244,24 @@ async def test_what_waits_in_memory_is_bounded_for_all_together_and_given_back()
         await hub.until(lambda: hub.shared.unfinished.used == 50_000)
         await three.stream.aclose()
         await hub.until(lambda: hub.shared.unfinished.used == 0)
+
+
+async def test_a_subscriber_holds_nothing_of_what_it_sent_besides() -> None:
+    async with running(PLAIN, log_to=io.BytesIO()) as hub, AsyncExitStack() as stack:
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(30):
+                client = await stack.enter_async_context(hub.client())
+                much = b"X: %b\r\nContent-Length: 60000\r\n\r\n" % (b"x" * 10_000) + b"x" * 70_000
+                await client.send(b"GET /v1/app/a HTTP/1.1\r\nHost: hub\r\n" + much)
+                await client.until(b"id: ")
+            held = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert hub.shared.subscribers.total == 30
+        assert hub.shared.unfinished.used == 0
+        assert held < 30 * 40_000
 
 
 async def test_who_sends_many_requests_at_once_keeps_nobody_waiting() -> None:
