@@ -87,20 +87,42 @@ return id
 """Broadcast and keep. The id is the stream's: milliseconds, a dash, a number."""
 
 SINCE = Script(b"""
-local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local function place(id)
+    local time, number = string.match(id, '^(%d+)-(%d+)')
+    return tonumber(time), tonumber(number)
+end
+local function after(id, time, number)
+    local mine, count = place(id)
+    return mine > time or (mine == time and count > number)
+end
+
 local found
+local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if newest then
     found = {1, newest[1]}
 else
     local clock = redis.call('TIME')
     found = {0, string.format('%.0f-0', clock[1] * 1000 + math.floor(clock[2] / 1000) - 1)}
 end
+local time, number = place(ARGV[1])
+if not after(found[2], time, number) and found[2] ~= ARGV[1] then -- a clock was ahead of this one
+    time, number = 0, 0
+end
 for at = 2, #KEYS do
-    table.insert(found, redis.call('LRANGE', KEYS[at], 0, -1))
+    local missed = {}
+    local last = redis.call('LINDEX', KEYS[at], -1)
+    if last and after(last, time, number) then
+        for _, entry in ipairs(redis.call('LRANGE', KEYS[at], 0, -1)) do
+            if after(entry, time, number) then
+                table.insert(missed, entry)
+            end
+        end
+    end
+    table.insert(found, missed)
 end
 return found
 """)
-"""1 if there are events, an id between the last and the next, then what is kept of each channel."""
+"""1 if there are events, an id between the last and the next, then what came after an id on each channel."""
 
 TAKE = Script(
     _NOW

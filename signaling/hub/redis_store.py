@@ -96,27 +96,27 @@ class RedisChannels:
         return str(id, "ascii")
 
     async def position(self) -> str:
-        newest, _ = await self._look(())
+        newest, _ = await self._look((), after=_NEVER)
         return "{}-{}".format(*newest)
 
     async def since(self, channels: Sequence[str], last: str) -> list[Event]:
         seen = _position(last)
         if seen is None:
             return []
-        newest, kept = await self._look(channels)
-        if seen > newest:  # of a Redis whose clock was ahead of this one's
-            seen = _NEVER
+        _, kept = await self._look(channels, after=seen)
         found: list[tuple[_Position, Event]] = []
         for channel, entries in zip(channels, kept, strict=True):
             for entry in entries:
                 id, _, payload = entry.partition(b" ")
                 found.append((_place(id), Event(str(id, "ascii", "replace"), channel, payload)))
-        return [event for at, event in sorted(found, key=itemgetter(0)) if at > seen]
+        return [event for _, event in sorted(found, key=itemgetter(0))]
 
-    async def _look(self, channels: Sequence[str]) -> tuple[_Position, list[list[bytes]]]:
-        """Where the events end, and what is kept of these channels: all of it was delivered before, too."""
+    async def _look(
+        self, channels: Sequence[str], *, after: _Position
+    ) -> tuple[_Position, list[list[bytes]]]:
+        """Where the events end, and what is kept of these channels after that: delivered, all of it."""
         keys = (_EVENTS, *(_KEPT + each for each in channels))
-        real, id, *kept = await self._link.era.run(SINCE, keys)
+        real, id, *kept = await self._link.era.run(SINCE, keys, b"%d-%d" % after)
         newest = _place(id)
         with trio.move_on_after(_BEHIND):
             while real and self._read is not None and self._read < newest:
@@ -125,7 +125,7 @@ class RedisChannels:
 
     async def follow(self, era: Era, *, task_status: trio.TaskStatus[None]) -> None:
         """Deliver from where the last era ended."""
-        _, id = await era.run(SINCE, (_EVENTS,))
+        _, id = await era.run(SINCE, (_EVENTS,), b"0-0")
         newest = _place(id)
         if self._read is None or newest < self._read:  # the same, if Redis came back with less than it had
             self._read = newest
