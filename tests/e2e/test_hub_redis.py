@@ -145,7 +145,7 @@ async def test_without_redis_hubs_say_so_and_keep_their_subscribers_until_it_is_
             assert answer.status_code == 503
             assert answer.text.count(".") == 2, "what happened, and what to do"
         metrics = (await one.ask("/metrics")).text
-        assert "pigeon_hub_subscribers 1.0" in metrics
+        assert "\npigeon_hub_subscribers 1" in metrics
         assert "pigeon_hub_store_away_total" in metrics
         await redis.start()
         await _until_healthy(one)
