@@ -1,6 +1,7 @@
 """One party's side of a meeting against hubs that swap, replay, forge and blow up what they are given."""
 
 import base64
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -224,9 +225,15 @@ def test_who_knows_the_name_cannot_blow_a_signal_up() -> None:
         (b"\0\0", Malformed),
         (b"\0\3abc", Malformed),
         (b"\0\1\3", Malformed),
+        (b"\0\2\3\0x", Malformed),
     ):
+        signal = sealed(plain)
+        tracemalloc.start()
         with pytest.raises(error):
-            TEA.open(sealed(plain), OfferTo())
+            TEA.open(signal, OfferTo())
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+        tracemalloc.stop()
+    assert TEA.open(sealed(b"\0\2\3\0"), OfferTo()) == b""
     with pytest.raises(Oversize):
         TEA.open(bytes(BUCKET * 10), OfferTo())
 

@@ -200,6 +200,52 @@ async def test_two_are_not_brought_together_again_for_an_hour(autojump_clock: tr
         assert (await all_.ask("bob").wait())["TYPE"] == "DEMOTE"
 
 
+async def test_two_of_whom_one_bounced_the_other_are_not_brought_together_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with crowd() as all_:
+        ann = await all_.holds("ann")
+        await trio.sleep(5)
+        nonce = (await all_.ask("bob").wait())["NONCE"]
+        bob = await all_.holds("bob", TYPE="BOUNCE", NONCE=nonce, SIGNAL="new")
+        await ann.wait()
+        assert bob.response is None
+        again = all_.ask("ann")
+        await again.wait()
+        assert again.status == 299
+
+
+async def test_two_that_look_the_same_meet_as_often_as_they_like(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with crowd() as all_:
+        for _ in range(2):
+            first = await all_.holds("a browser", address="one router", SIGNAL="1")
+            second = await all_.ask("a browser", address="one router", SIGNAL="2").wait()
+            answer = all_.ask("a browser", address="one router", NONCE=second["NONCE"], SIGNAL="3")
+            assert (await answer.wait())["TYPE"] == "DELIVERED"
+            assert (await first.wait())["SIGNAL"] == "3"
+        assert len(all_.meets[0]._store) == 0, "that would be about everybody behind that router"
+
+
+async def test_whom_a_dead_hub_was_to_tell_of_an_offer_keeps_nobody_from_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with crowd(hubs=2) as all_:
+        store = all_.meets[0]._store
+        ann = await all_.holds("ann")
+        nonce = (await all_.ask("bob").wait())["NONCE"]
+        ann.scope.cancel()
+        await ann.done.wait()
+        await all_.holds("bob", NONCE=nonce, SIGNAL="an answer to nobody")
+        killed = dict(store._held)
+        store._held.clear()
+        cal = await all_.holds("cal", hub=1)  # it was promised to bob, who cannot hear of it
+        assert (await all_.ask("dee", hub=1).wait())["SIGNAL"] == "offer of cal"
+        assert cal.response is None
+        store._held.update(killed)
+
+
 async def test_at_fifteen_seconds_one_hears_whether_somebody_waits_elsewhere(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
