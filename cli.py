@@ -1,6 +1,8 @@
 """The command table: every verb and its options, one call each; console/ does it, imported when it runs."""
 
-import os
+from console.interrupted import end_at_once
+
+# isort: split
 import signal
 import sys
 from collections.abc import Callable
@@ -459,11 +461,7 @@ def main() -> NoReturn:
 
 
 def _main(arguments: list[str]) -> int:
-    def stop(number: int, _frame: object) -> NoReturn:
-        os._exit(128 + number)  # nothing runs yet: console/shell.py listens before anything does
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    end_at_once()
     open_closed_streams()
     try:
         result = pigeon.main(arguments, prog_name="pigeon", standalone_mode=False)

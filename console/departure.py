@@ -1,10 +1,10 @@
 """The verbs by which a room gets smaller: remove and leave."""
 
-import sys
 from typing import Final
 
 import trio
 
+from console.lines import typed_yes
 from console.out import Out, stdin_is_terminal
 from console.questions import running_node
 from console.sanitize import one_line
@@ -93,5 +93,4 @@ async def _agreed(settings: Settings, question: str) -> bool:
     if settings.yes or not stdin_is_terminal():
         return True
     await Out(settings).urgent(f"{question} Type yes:")
-    answer = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
-    return answer.strip().casefold() in ("y", "yes")
+    return await typed_yes()

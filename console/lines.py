@@ -97,6 +97,23 @@ class LineReader:
         return Pause()
 
 
+async def typed_yes() -> bool:
+    """Whether the next line of standard input says yes."""
+    line = await LineReader().next()
+    return isinstance(line, Line) and line.text.strip().casefold() in ("y", "yes")
+
+
+def read_stdin(limit: int) -> bytes:
+    """All of standard input, or a little more than `limit` bytes of it, blocking.
+
+    Not by sys.stdin: a thread that is given up within it keeps its lock, and Python cannot end.
+    """
+    data = bytearray()
+    while len(data) <= limit and (piece := os.read(0, _CHUNK)):
+        data += piece
+    return bytes(data)
+
+
 def _stdin_ready(seconds: float) -> bool:
     return bool(select.select([0], [], [], seconds)[0])
 

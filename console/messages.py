@@ -1,14 +1,13 @@
 """`send` and `log`: into the record and out of it, without a chat."""
 
-import sys
 from typing import Final
 
 import msgspec
 import trio
 
-from console.lines import MAX_LINE
+from console.lines import MAX_LINE, read_stdin
 from console.ndjson import LoggedEvent
-from console.out import Out
+from console.out import Out, stdin_is_terminal
 from console.sanitize import one_line
 from console.screen import Screen, make_screen
 from console.settings import Settings
@@ -28,6 +27,8 @@ MAX_STDIN: Final = 64 * 1024  # bytes; below that the node says what is too long
 async def send(settings: Settings, *, text: str, wait: str) -> int:
     """Say one message and wait until it is `wait`: 0, or 5 or 3 when that took too long."""
     if text == "-":
+        if stdin_is_terminal():
+            await Out(settings).urgent("Type the message, then Enter and Ctrl-D:")
         text = await trio.to_thread.run_sync(_read_stdin, abandon_on_cancel=True)
     check_utf8(text)
     screen = make_screen(settings)
@@ -91,7 +92,7 @@ def check_utf8(text: str) -> None:
 
 
 def _read_stdin() -> str:
-    data = sys.stdin.buffer.read(MAX_STDIN + 1)
+    data = read_stdin(MAX_STDIN)
     if len(data) > MAX_STDIN:
         raise UsageError(
             f"The message has more than {MAX_STDIN} bytes; at most {MAX_LINE} are allowed.",

@@ -1,6 +1,5 @@
 """The verbs that ask a running node one thing, and `id`, which asks the disk."""
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Final
 import trio
 
 from console.asking import WAYS_BACK, token_given
-from console.lines import LineReader
+from console.lines import LineReader, typed_yes
 from console.ndjson import IdEvent
 from console.out import Out, stdin_is_terminal
 from console.sanitize import one_line
@@ -141,8 +140,7 @@ async def _confirm(settings: Settings, view: MemberView) -> None:
         f"{one_line(view.nick)} asks to be let in. {safety_words(view.words, between='them and you')}"
     )
     await out.urgent("Do they see the same words? Type yes:")
-    answer = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
-    if answer.strip().casefold() not in ("y", "yes"):
+    if not await typed_yes():
         raise NodeError("Nobody was let in.", "Compare the words and try again.", exit_code=Exit.NO)
 
 
