@@ -176,6 +176,7 @@ class _Meeter:
         while not is_there.is_set():
             if trio.current_time() - made > _RENEW:
                 offer, made = await _new_offer(node, carrier), trio.current_time()
+            asked = trio.current_time()
             outcome = await post(encode_shown(Shown(offer, self.nick)))
             post = self.client.offer
             match outcome:
@@ -200,13 +201,14 @@ class _Meeter:
                     self.failed("Somebody came, but no connection to them came up.")
                     offer, made = await _new_offer(node, carrier), trio.current_time()
                 case _:
-                    post = await self._go_on(outcome)
+                    post = await self._go_on(outcome, asked=asked)
         return None
 
-    async def _go_on(self, outcome: Outcome) -> Post:
-        """After a request that brought nobody: how to ask the next time."""
+    async def _go_on(self, outcome: Outcome, *, asked: float) -> Post:
+        """After a request that brought nobody: how to ask the next time. `asked`: when that was (trio's)."""
         match outcome:
             case Nobody(elsewhere=elsewhere):
+                await trio.sleep_until(asked + _PAUSE)  # there may be a hub that holds nobody
                 if elsewhere:
                     self._tell_once("Nobody is here yet, but in another namespace: is yours right?")
                 if self._in_vain:

@@ -96,7 +96,8 @@ class MeetClient:
         import httpx
 
         timeout = httpx.Timeout(_HELD, connect=_CONNECT)
-        with in_words():
+        # In all, too: a hub may say a byte now and then, or nothing but that an answer will follow.
+        with in_words(), trio.move_on_after(_HELD):
             request = self._http.build_request(
                 "POST", self._where, content=body, headers=self._headers, timeout=timeout
             )
@@ -108,9 +109,10 @@ class MeetClient:
                     said += chunk
                     if len(said) > _MAX_REPLY:
                         raise HubAway("What this hub answers is too long.", "Use another hub.")
-        self._reached = True
-        self.round_trips += 1
-        return response.status_code, bytes(said), _header(response)
+            self._reached = True
+            self.round_trips += 1
+            return response.status_code, bytes(said), _header(response)
+        raise HubAway("The hub does not answer.")
 
 
 def _header(response: "httpx.Response") -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -194,6 +194,27 @@ async def test_a_home_does_not_meet_itself(tmp_path: Path) -> None:
         assert not any(each.met.is_set() for each in twice)
         nursery.cancel_scope.cancel()
     assert twice[0].leftovers == []
+
+
+async def test_a_hub_that_holds_nobody_is_not_asked_more_than_once_a_second(tmp_path: Path) -> None:
+    asked = list[float]()
+
+    async def nobody(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            while data := await stream.receive_some(65536):
+                if data.endswith(b"}"):
+                    asked.append(trio.current_time())
+                    await stream.send_all(b"HTTP/1.1 299 Nobody\r\nContent-Length: 2\r\n\r\n{}")
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, nobody, 0)
+        port = listeners[0].socket.getsockname()[1]
+        nursery.start_soon(Seeker(Home.at(tmp_path / "ann"), f"http://127.0.0.1:{port}", "ann").run)
+        with trio.fail_after(PATIENCE):
+            while len(asked) < 3:
+                await trio.sleep(0.05)
+        nursery.cancel_scope.cancel()
+    assert asked[2] - asked[0] > 1.9
 
 
 async def test_two_who_go_by_one_name_meet(tmp_path: Path) -> None:

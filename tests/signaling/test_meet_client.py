@@ -1,13 +1,14 @@
 """The client of meetings over real sockets: our hub with its own limits, and servers that are none."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
 import trio
 from nacl.signing import SigningKey
 
+from signaling import meet_client
 from signaling.hub.hub import serve
 from signaling.hub.listening import listen, url_of
 from signaling.hub.memory import open_memory
@@ -125,6 +126,28 @@ async def test_a_server_that_is_no_hub_is_told_by_what_it_answers() -> None:
         async with a_server(answer) as url, MeetClient(url, TEA) as ann:
             with pytest.raises(error):
                 await ann.offer(b"offer")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"HTTP/1.1 100 Continue\r\n\r\n" * 9, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n"],
+)
+@pytest.mark.parametrize("more", [b"HTTP/1.1 100 Continue\r\n\r\n", b"X"])
+async def test_a_hub_that_goes_on_answering_for_ever_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, said: bytes, more: bytes
+) -> None:
+    async def drip(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(said)
+            while True:
+                for byte in more:
+                    await stream.send_all(bytes((byte,)))
+                    await trio.sleep(0.02)
+
+    monkeypatch.setattr(meet_client, "_HELD", 0.6)
+    async with a_server(drip) as url, MeetClient(url, TEA) as ann:
+        with pytest.raises(HubAway), trio.fail_after(3):
+            await ann.offer(b"offer")
 
 
 async def test_a_hub_that_breaks_off_while_it_holds_us_is_asked_again() -> None:
