@@ -39,7 +39,7 @@ def _table(subject: Subject) -> list[tuple[str, Check]]:
         ("keys", _blocking(partial(check_keys, subject))),
         ("room", partial(check_room, subject)),
         ("sockets", _blocking(check_sockets)),
-        ("network", partial(check_network, asks_servers=bool(subject.ice.stun))),
+        ("network", partial(check_network, asks_servers=bool(subject.ice.stun or subject.ice.turn_file))),
         ("servers", partial(check_servers, subject)),
         ("carriers", _blocking(partial(no_carrier, subject))),
         *((spec, partial(check_carrier, spec, subject)) for spec in subject.via),

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from node.errors import Exit, NodeError
 
 State = Literal["ok", "warning", "problem"]
+
+_NOTHING_WRONG: Final = "Everything that was looked at works here."
+_ONLY_NEAR: Final = "Whether you can meet people in other networks was not: that takes --stun SERVER."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,8 @@ class Finding:
     cuts_off: bool = False
     """As long as this stands nobody can be reached at all."""
     needs_turn: bool = False
+    only_near: bool = False
+    """Good as it is in this network; how it is beyond was not looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +43,9 @@ class Diagnosis:
     needs_turn: bool
 
 
-def fine(what: str, found: str, *, cure: str = "") -> Finding:
+def fine(what: str, found: str, *, cure: str = "", only_near: bool = False) -> Finding:
     """Nothing is wrong with it."""
-    return Finding(what=what, state="ok", found=found, cure=cure)
+    return Finding(what=what, state="ok", found=found, cure=cure, only_near=only_near)
 
 
 def warning(what: str, found: str, *, cause: str, cure: str) -> Finding:
@@ -67,7 +72,9 @@ def sum_up(findings: Sequence[Finding]) -> Diagnosis:
     worst = next(iter([*cut_off, *problems, *warnings]), None)
     code = Exit.UNREACHABLE if cut_off else Exit.NO if problems else Exit.DONE
     if worst is None:
-        found, cause, cure = "Everything that was looked at works here.", "", ""
+        found, cause, cure = _NOTHING_WRONG, "", ""
+        if any(each.only_near for each in findings):
+            found = f"{found} {_ONLY_NEAR}"
     else:
         found, cause, cure = f"{worst.what}: {worst.found}", worst.cause, worst.cure
     return Diagnosis(

@@ -83,6 +83,7 @@ def _addresses(candidates: Collection[Candidate], *, asks_servers: bool) -> Find
             "addresses",
             found,
             cure="They are good in this network and its VPNs. To meet others beyond it: --stun SERVER.",
+            only_near=True,
         )
     return fine("addresses", found)
 

@@ -42,6 +42,12 @@ def test_the_last_lines_count_what_is_wrong_and_name_the_cause_and_the_cure_of_t
     assert diagnosis_lines(sum_up([])) == ["Everything that was looked at works here."]
 
 
+def test_where_no_server_was_asked_the_last_line_does_not_speak_of_other_networks() -> None:
+    near = fine("addresses", "192.168.1.2 (private).", only_near=True)
+    (line,) = diagnosis_lines(sum_up([near]))
+    assert line.endswith("Whether you can meet people in other networks was not: that takes --stun SERVER.")
+
+
 def test_on_a_terminal_progress_is_shown_and_wiped_and_no_color_is_obeyed(tmp_path: Path) -> None:
     def seen(**variables: str) -> tuple[bytes, bytes]:
         ours, theirs = pty.openpty()
