@@ -27,7 +27,7 @@ local now = clock[1] + clock[2] / 1000000
 """
 
 SAY = Script(b"""
-local events, kept, heard, sizes, totals = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local events, kept, heard, ends, sizes, totals = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local channel, payload = ARGV[1], ARGV[2]
 local most_events, most_bytes, keep_ms = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local bytes_in_all, channels_in_all, kept_prefix = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
@@ -51,7 +51,7 @@ end
 
 -- What is kept of this channel for those who resume.
 if redis.call('ZCARD', heard) == 0 then
-    redis.call('DEL', sizes)
+    redis.call('DEL', sizes, ends)
     redis.call('HSET', totals, 'kept', 0)
 end
 local entry = id .. ' ' .. payload
@@ -70,6 +70,7 @@ while count > 0 and (count > most_events or mine > most_bytes) do
 end
 redis.call('PEXPIRE', kept, keep_ms)
 redis.call('ZADD', heard, string.match(id, '^%d+'), channel)
+redis.call('HSET', ends, channel, id)
 while all > bytes_in_all or redis.call('ZCARD', heard) > channels_in_all do
     local oldest = redis.call('ZPOPMIN', heard)[1]
     if not oldest then
@@ -77,9 +78,10 @@ while all > bytes_in_all or redis.call('ZCARD', heard) > channels_in_all do
     end
     all = redis.call('HINCRBY', totals, 'kept', 0 - (redis.call('HGET', sizes, oldest) or 0))
     redis.call('HDEL', sizes, oldest)
+    redis.call('HDEL', ends, oldest)
     redis.call('DEL', kept_prefix .. oldest)
 end
-for _, key in ipairs({events, heard, sizes, totals}) do
+for _, key in ipairs({events, heard, ends, sizes, totals}) do
     redis.call('PEXPIRE', key, ttl)
 end
 return id
@@ -87,6 +89,8 @@ return id
 """Broadcast and keep. The id is the stream's: milliseconds, a dash, a number."""
 
 SINCE = Script(b"""
+local events, ends, sizes = KEYS[1], KEYS[2], KEYS[3]
+local left, prefix = tonumber(ARGV[2]), ARGV[3]
 local function place(id)
     local time, number = string.match(id, '^(%d+)-(%d+)')
     return tonumber(time), tonumber(number)
@@ -97,7 +101,7 @@ local function after(id, time, number)
 end
 
 local found
-local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
 if newest then
     found = {1, newest[1]}
 else
@@ -108,21 +112,39 @@ local time, number = place(ARGV[1])
 if not after(found[2], time, number) and found[2] ~= ARGV[1] then -- a clock was ahead of this one
     time, number = 0, 0
 end
-for at = 2, #KEYS do
-    local missed = {}
-    local last = redis.call('LINDEX', KEYS[at], -1)
+local newer = {} -- those of the channels that have something to tell
+for at = 4, #ARGV do
+    local last = redis.call('HGET', ends, ARGV[at])
     if last and after(last, time, number) then
-        for _, entry in ipairs(redis.call('LRANGE', KEYS[at], 0, -1)) do
+        newer[#newer + 1] = at
+    end
+    found[at - 1] = {}
+end
+for done, at in ipairs(newer) do
+    local share = left / (#newer - done + 1)
+    local channel, missed, used, back = ARGV[at], found[at - 1], 0, -1
+    if tonumber(redis.call('HGET', sizes, channel) or 0) <= share then
+        for _, entry in ipairs(redis.call('LRANGE', prefix .. channel, 0, -1)) do
             if after(entry, time, number) then
-                table.insert(missed, entry)
+                missed[#missed + 1] = entry
+                used = used + #entry
             end
         end
+    elseif left > 0 then
+        local entry = redis.call('LINDEX', prefix .. channel, back)
+        while entry and after(entry, time, number) and (back == -1 or used + #entry <= share) do
+            missed[#missed + 1] = entry
+            used, back = used + #entry, back - 1
+            entry = redis.call('LINDEX', prefix .. channel, back)
+        end
     end
-    table.insert(found, missed)
+    left = left - used
 end
 return found
 """)
-"""1 if there are events, an id between the last and the next, then what came after an id on each channel."""
+"""1 if there are events, an id between the last and the next; then, in no order, what came after an id on
+each channel: the newest, as far as it fits into so many bytes in all.
+"""
 
 TAKE = Script(
     _NOW

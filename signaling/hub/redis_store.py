@@ -24,6 +24,7 @@ from signaling.hub.store import Deliver, Event, Stores
 _EVENTS: Final = f"{PREFIX}events"
 _KEPT: Final = f"{PREFIX}kept:"
 _HEARD: Final = f"{PREFIX}heard"
+_ENDS: Final = f"{PREFIX}ends"
 _SIZES: Final = f"{PREFIX}sizes"
 _TOTALS: Final = f"{PREFIX}totals"
 _RATE: Final = f"{PREFIX}rate:"
@@ -33,6 +34,8 @@ _STREAM_BYTES: Final = 8 * 1024 * 1024
 """How far a hub may fall behind the others before it misses events."""
 _AT_ONCE: Final = 64
 _READ: Final = (b"XREAD", b"COUNT", b"%d" % _AT_ONCE)
+_MISSED_BYTES: Final = 512 * 1024
+"""As much is read for one who resumes: two full channels, and the newest of more."""
 _BEHIND: Final = 1.0
 _MAX_REFUSED: Final = 10_000
 
@@ -86,7 +89,7 @@ class RedisChannels:
         numbers = (bounds.kept_events, bounds.kept_bytes, keep_ms, bounds.kept_in_all, bounds.kept_channels)
         id = await self._link.era.run(
             SAY,
-            (_EVENTS, _KEPT + channel, _HEARD, _SIZES, _TOTALS),
+            (_EVENTS, _KEPT + channel, _HEARD, _ENDS, _SIZES, _TOTALS),
             channel.encode(),
             payload,
             *(b"%d" % number for number in numbers),
@@ -115,8 +118,14 @@ class RedisChannels:
         self, channels: Sequence[str], *, after: _Position
     ) -> tuple[_Position, list[list[bytes]]]:
         """Where the events end, and what is kept of these channels after that: delivered, all of it."""
-        keys = (_EVENTS, *(_KEPT + each for each in channels))
-        real, id, *kept = await self._link.era.run(SINCE, keys, b"%d-%d" % after)
+        real, id, *kept = await self._link.era.run(
+            SINCE,
+            (_EVENTS, _ENDS, _SIZES),
+            b"%d-%d" % after,
+            b"%d" % _MISSED_BYTES,
+            _KEPT.encode(),
+            *(each.encode() for each in channels),
+        )
         newest = _place(id)
         with trio.move_on_after(_BEHIND):
             while real and self._read is not None and self._read < newest:
@@ -125,7 +134,7 @@ class RedisChannels:
 
     async def follow(self, era: Era, *, task_status: trio.TaskStatus[None]) -> None:
         """Deliver from where the last era ended."""
-        _, id = await era.run(SINCE, (_EVENTS,), b"0-0")
+        _, id = await era.run(SINCE, (_EVENTS, _ENDS, _SIZES), b"0-0", b"0", b"")
         newest = _place(id)
         if self._read is None or newest < self._read:  # the same, if Redis came back with less than it had
             self._read = newest

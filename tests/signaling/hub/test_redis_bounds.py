@@ -34,7 +34,7 @@ async def test_every_key_has_our_prefix_and_ends_by_itself(redis: RedisServer) -
         await meet.remember(TEA, seconds=60)
         await hub.stores.check()
         keys = (await redis.say("keys", "*")).split()
-        assert len(keys) == 11, keys
+        assert len(keys) == 12, keys
         for key in keys:
             assert key.startswith("pigeon:1:")
             assert 0 < int(await redis.say("pttl", key)) < 3_600_000, key
@@ -66,11 +66,30 @@ async def test_what_is_kept_in_redis_is_bounded_and_counted_right(redis: RedisSe
         assert all(size <= 1000 for size in sizes)
         assert sum(sizes) <= 2000
         assert int(await redis.say("hget", "pigeon:1:totals", "kept")) == sum(sizes)
-        assert int(await redis.say("hlen", "pigeon:1:sizes")) == len(kept)
+        for counted in ("sizes", "ends"):
+            assert int(await redis.say("hlen", f"pigeon:1:{counted}")) == len(kept)
         # Whatever was counted wrong is right again once everything is gone.
         await redis.say("del", "pigeon:1:heard", *kept)
         await hub.stores.channels.publish("app/new", b"x")
         assert await redis.say("hlen", "pigeon:1:sizes") == "1"
+
+
+async def test_who_resumes_on_many_full_channels_gets_the_newest_of_each(redis: RedisServer) -> None:
+    async with hubs(redis, 1) as [hub]:
+        names = [f"app/{number}" for number in range(32)]
+        start = await hub.stores.channels.position()
+        for number in range(40):
+            for name in names:
+                await hub.stores.channels.publish(name, b"%d" % number + b" " * 4000)
+        missed = await hub.stores.channels.since(names, start)
+        assert 400_000 < sum(len(event.payload) for event in missed) <= 512 * 1024
+        for name in names:
+            numbers = [int(event.payload) for event in missed if event.channel == name]
+            assert numbers == list(range(40))[-len(numbers) :] != []
+        assert [int(event.payload) for event in await hub.stores.channels.since(names[:1], start)] == [
+            *range(40)
+        ]
+        assert await hub.stores.channels.since(names, missed[-1].id) == []
 
 
 async def test_what_hubs_have_not_read_is_bounded_too(redis: RedisServer) -> None:
