@@ -14,7 +14,7 @@ from signaling.meet import Exchange, Later, Outcome, Party
 if TYPE_CHECKING:
     import httpx
 
-PATIENCE: Final = 12.0
+PATIENCE: Final = 10.0
 """Seconds without the hub, once it was there, until we give up."""
 _HELD: Final = 90.0  # seconds; a hub holds a request for fifteen, or as long as it likes
 _MAX_BUSY: Final = 60.0  # seconds that a hub may put us off
