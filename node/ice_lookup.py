@@ -9,12 +9,22 @@ from typing import Final
 
 import trio
 
-from node.ice_servers import Finding, IceServers, Kind, Server, TurnFileError, TurnServer, read_turn_file
+from node.ice_servers import (
+    MAX_STUN,
+    Finding,
+    IceServers,
+    Kind,
+    Server,
+    TurnFileError,
+    TurnServer,
+    read_turn_file,
+)
 from signaling.candidates import is_one_host
 
 _DEADLINE: Final = 1.0
 _REMEMBERED: Final = 300.0  # seconds
 _MAX_REMEMBERED: Final = 16
+_THREADS: Final = MAX_STUN + 1  # a dead resolver keeps each busy for half a minute; the disk needs them too
 
 Family = int  # 4 or 6
 Places = Mapping[Family, tuple[str, int]]
@@ -37,6 +47,7 @@ class Lookup:
     """Of one process."""
 
     _known: dict[Server, tuple[float, Places]] = field(default_factory=dict)
+    _threads: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_THREADS))
 
     async def find(self, ice: IceServers) -> Reachable:
         """All at once, each within a second. The TURN file is read anew; relay_only: it alone counts."""
@@ -71,7 +82,9 @@ class Lookup:
             found: Places = {}
             with trio.move_on_after(_DEADLINE):
                 # A thread that is left behind ends by itself, when the resolver gives up.
-                found = await trio.to_thread.run_sync(partial(_resolve, server), abandon_on_cancel=True)
+                found = await trio.to_thread.run_sync(
+                    partial(_resolve, server), abandon_on_cancel=True, limiter=self._threads
+                )
             if found:
                 while len(self._known) >= _MAX_REMEMBERED:
                     del self._known[next(iter(self._known))]

@@ -141,12 +141,7 @@ class Rtc:
         """Those that get a socket of their own; with room for what the servers give."""
         if self._ice.relay_only:
             return []
-        try:
-            found = _addresses(loopback_only=self._loopback_only)
-        except OSError as error:  # no descriptor left to ask with
-            raise ConnectFailed(
-                f"This machine's addresses could not be read: {error.strerror}.", "Close some programs."
-            ) from error
+        found = _read_addresses(loopback_only=self._loopback_only)
         others = (MAX_MAPPED if servers.stun else 0) + (1 if servers.turn is not None else 0)
         return found[: MAX_CANDIDATES - others]
 
@@ -168,7 +163,7 @@ class Rtc:
 def _check_relayed(connection: Connection) -> None:
     """That nothing but a relayed address is known of us; ConnectFailed, which says why there is none."""
     failed = [each for each in connection.findings if each.error]
-    hosts = set(_addresses(loopback_only=False)) - {_LOOPBACK}
+    hosts = set(_read_addresses(loopback_only=False)) - {_LOOPBACK}
     if any(each.address in hosts for each in connection.local_candidates):
         raise ConnectFailed(
             "The TURN server relays from an address of this very machine, which hides nothing.",
@@ -180,6 +175,16 @@ def _check_relayed(connection: Connection) -> None:
             f"{why} With --relay-only there is no other way.", cure(failed[0] if failed else None)
         )
     assert all(each.type == "relay" for each in connection.local_candidates)
+
+
+def _read_addresses(*, loopback_only: bool) -> list[str]:
+    """As _addresses(); ConnectFailed."""
+    try:
+        return _addresses(loopback_only=loopback_only)
+    except OSError as error:  # no descriptor left to ask with
+        raise ConnectFailed(
+            f"This machine's addresses could not be read: {error.strerror}.", "Close some programs."
+        ) from error
 
 
 def _addresses(*, loopback_only: bool) -> list[str]:

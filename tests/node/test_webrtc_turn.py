@@ -1,5 +1,6 @@
 """TURN servers that refuse, lie, forget and fall silent; a real, good one is in tests/e2e/test_turn.py."""
 
+import errno
 import random
 import struct
 from collections import Counter
@@ -133,6 +134,22 @@ async def test_without_an_allocation_relay_only_fails_and_says_why(
         assert str(peer.server) in caught.value.message
         assert "no other way" in caught.value.message
         assert len(peer.asked) <= 8
+
+
+async def test_who_cannot_tell_the_relay_from_this_machine_has_no_connection_and_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptors(**_which: bool) -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with through(turns(relayed=RELAYED), tmp_path) as (rtc, _, _):
+        with monkeypatch.context() as exhausted:
+            exhausted.setattr("aioice.ice.get_host_addresses", no_descriptors)
+            with pytest.raises(ConnectFailed, match="Too many open files"):
+                async with rtc.connection(Role.OFFERER):
+                    pass
+        async with rtc.connection(Role.OFFERER) as connection:
+            assert connection.local_candidates == (Candidate("relay", *RELAYED),)
 
 
 async def test_without_it_a_turn_server_that_fails_costs_two_seconds_and_no_connection(
