@@ -19,6 +19,7 @@ _OFFER_LIFE: Final = 15
 """Seconds, where nobody can come by an offer: with the connect deadline, 20 s, what a verdict takes."""
 
 _VERDICT: Final = 50.0
+_IN_VAIN: Final = ("A member answered. ", "no connection to them came up")  # it is tried again
 _UNCARRIED: Final = 4.0  # seconds; whoever gets in by the first check alone does so in one
 
 
@@ -80,7 +81,7 @@ async def _until_linked(bob: Child, *, within: float = _VERDICT) -> Outcome:
                 if event["event"] == "error":
                     code = await bob.wait(within=PATIENCE)
                     return Verdict(f"exit {code} after {after:.0f} s")
-                if event["event"] == "notice" and event["message"].startswith("A member answered. "):
+                if event["event"] == "notice" and any(sign in event["message"] for sign in _IN_VAIN):
                     return Verdict(f"told after {after:.0f} s, tried again")
             seen = len(bob.events)
             await bob.wait_for_events(seen + 1, within=within)
@@ -110,12 +111,26 @@ async def _by_folder(carrier: str, children: Family, place: Place, scratch: Path
     return await _until_linked(await homes.joins(token))
 
 
-async def _by_hub(children: Family, place: Place, scratch: Path) -> Outcome:
+async def _hub(children: Family, place: Place) -> str:
+    """Where the hub is that is started by this."""
     hub = await place.hub.start(children, "hub", "hub", "--listen", f"{place.hub.address}:8080", "--json")
     await hub.wait_for_events(1, within=PATIENCE)
-    homes = _Homes(children, place, scratch, f"hub:http://{place.hub.address}:8080")
+    return f"http://{place.hub.address}:8080"
+
+
+async def _by_hub(children: Family, place: Place, scratch: Path) -> Outcome:
+    homes = _Homes(children, place, scratch, f"hub:{await _hub(children, place)}")
     _, token = await homes.invites()
     return await _until_linked(await homes.joins(token))
+
+
+async def _met(children: Family, place: Place, scratch: Path) -> Outcome:
+    """Both are strangers to each other, and ask at the same time."""
+    url = await _hub(children, place)
+    for who, host in (("ann", place.inviter), ("bob", place.joiner)):
+        ask = ("meet", "--hub", url, "--namespace", "tea", "--as", who, *place.options, "--json")
+        node = await host.start(children, who, *ask, "--home", str(scratch / who))
+    return await _until_linked(node)
 
 
 async def _introduced(children: Family, place: Place, scratch: Path) -> Outcome:
@@ -160,6 +175,7 @@ WAYS: Final[dict[str, Way]] = {
     "dir:": partial(_by_folder, "dir"),
     "log:": partial(_by_folder, "log"),
     "hub:": _by_hub,
+    "meet": _met,
     "introduced": _introduced,
 }
 

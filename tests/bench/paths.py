@@ -1,9 +1,9 @@
 """Path x carrier: are two linked, in how many seconds, or what are they told: real processes, real NATs.
 
 Hosts are network namespaces, routers forget a port that nobody used for ten seconds, TURN is coturn; so it
-needs root. Seconds are from when the joiner looks for a member (`introduced`: is let in) until it shows the
-safety words (says that the other is up). Each cell has processes of its own; a few run at once, and the last
-line says how busy the machine was.
+needs root. Seconds are from when the joiner looks for a member (`meet`: asks; `introduced`: is let in) until it
+shows the safety words (says that the other is up). Each cell has processes of its own; a few run at once, and
+the last line says how busy the machine was.
 """
 
 import argparse
