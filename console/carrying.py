@@ -35,6 +35,7 @@ _DO: Final = {
     "answer": (
         "If you are not connected within seconds, send it back to whoever invited you, and keep this running",
         "until they have used it. After that time both of you need a new token.",
+        "Used, and still no connection? `pigeon doctor`, at both ends, names what is in the way.",
     ),
 }
 

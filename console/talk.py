@@ -34,6 +34,7 @@ from node.events import ErrorEvent, NoticeEvent
 from node.tokens import NoToken, Token
 
 _MAX_HELD: Final = 256  # lines for a room that we are not in yet; beyond that nothing more is read
+_SILENCE: Final = 5.0  # seconds until who waits for the end is told for what
 _COURTESY: Final = 2.0  # seconds that others' messages have to become final before we leave too few behind
 _LOOK: Final = 0.05
 
@@ -195,15 +196,27 @@ class Talk:
 
     async def _wait_until_final(self, timeout: float | None) -> None:
         with trio.move_on_after(timeout if timeout is not None else float("inf")) as scope:
-            while True:
-                changed = self._settling.changed
+            with trio.move_on_after(_SILENCE) as silence:
+                await self._settled()
+            if silence.cancelled_caught:
                 status = await self._node.status()
-                if not self._settling and not status.pending:
-                    break
-                await changed.wait()
+                await self._notice(
+                    f"Not all that was said is final yet: {status.up} of {status.n} members are up, it takes "
+                    f"{status.quorum}. It is waited for; Ctrl-C ends, and what is queued stays so."
+                )
+                await self._settled()
         if scope.cancelled_caught:
             status = await self._node.status()
             raise_not_reached("final", up=status.up, quorum=status.quorum)
+
+    async def _settled(self) -> None:
+        """Until all that we said is final."""
+        while True:
+            changed = self._settling.changed
+            status = await self._node.status()
+            if not self._settling and not status.pending:
+                return
+            await changed.wait()
 
     async def _see_others_through(self) -> None:
         """What others just said may need our vote, if without us there are too few: stay a moment for it."""

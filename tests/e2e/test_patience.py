@@ -197,6 +197,7 @@ async def nothing_passes(net: Internet, people: People) -> None:
     assert trio.current_time() - began > DEADLINE - 1
     assert f"nothing came within {DEADLINE:g} s" in verdict["message"]
     assert "a firewall may stand between" in verdict["message"]
+    assert "`pigeon doctor`" in verdict["message"]
     error = await bob.wait_for("error", within=SHORT + 5)
     assert error["message"].startswith("No member was reached: ")
     assert "`pigeon doctor`" in error["hint"]
