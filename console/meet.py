@@ -15,7 +15,7 @@ from node.config import Home
 from node.errors import Exit
 from node.events import NoticeEvent, WordsEvent
 from node.ice_servers import IceOptions
-from node.meet import Tell, open_meeting
+from node.meet import Tell, hub_address, open_meeting
 from node.meet_keys import party_of
 from node.node import Node
 
@@ -38,6 +38,7 @@ async def meet(
     """Wait for somebody, show the safety words, talk. `key` is made where there is no such file."""
     home, screen = Home.at(settings.home), make_screen(settings)
     name = login_name() if nick is None else nick
+    url = hub_address(hub)
     party = await trio.to_thread.run_sync(party_of, namespace, key, trust)
     if not trust:
         await screen.notice(GUESSABLE)
@@ -46,9 +47,9 @@ async def meet(
     await screen.notice(signed_for_good(relay_only=bool(ice.relay_only)))
     async with trio.open_nursery() as nursery:
         tell = _teller(screen, nursery)
-        tell(f"Asking {hub} for somebody in {namespace}; Ctrl-C ends.")
+        tell(f"Asking {url} for somebody in {namespace}; Ctrl-C ends.")
         async with open_meeting(
-            home, hub=hub, party=party, nick=name, ice=ice, timeout=settings.timeout, tell=tell
+            home, hub=url, party=party, nick=name, ice=ice, timeout=settings.timeout, tell=tell
         ) as node:
             await _introduce(node, screen)
             await converse(

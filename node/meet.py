@@ -24,7 +24,7 @@ from node.node import Node, open_node
 from signaling.carrier import ParcelKind
 from signaling.description import Answer, Offer, decode_answer, decode_offer
 from signaling.errors import NotForUs, SignalError
-from signaling.hub_client import hub_url
+from signaling.hub_client import HubAway, hub_url
 from signaling.meet import Answered, Delivered, Later, Nobody, Offered, Outcome, Party, Unfit
 from signaling.meet_carrier import MeetCarrier
 from signaling.meet_client import MeetClient
@@ -35,10 +35,19 @@ _LAST_WORDS: Final = 3.0  # seconds for the hub to say what we know: that the ot
 _RENEW: Final = 300.0  # seconds, of the ten minutes that an offer lives
 _PAUSE: Final = 1.0  # after somebody of no use
 _DIRECT: Final = 1.0
+_TRY_AGAIN: Final = "Check its address and your network, and run it again."
 _OF_NO_USE: Final = (Exit.UNREACHABLE, Exit.NO)  # what the other one may have done to us
 
 Tell = Callable[[str], None]
 Post = Callable[[bytes], Awaitable[Outcome]]
+
+
+def hub_address(hub: str) -> str:
+    """What --hub says, in one form; UsageError."""
+    try:
+        return hub_url(hub.removeprefix("hub:"))
+    except SignalError as error:
+        raise UsageError(error.message, "Write --hub https://host or --hub http://host:port.") from None
 
 
 @dataclass(frozen=True)
@@ -64,10 +73,7 @@ async def open_meeting(
 
     `timeout`: seconds until there is somebody. UsageError, TimedOut, Unreachable for the hub, NodeError.
     """
-    try:
-        url = hub_url(hub.removeprefix("hub:"))
-    except SignalError as error:
-        raise UsageError(error.message, "Write --hub https://host or --hub http://host:port.") from None
+    url = hub_address(hub)
     with trio.move_on_after(float("inf") if timeout is None else timeout) as waiting, one_error():
         async with MeetClient(url, party, tell=tell) as client:
             meeter = _Meeter(home, url, party, client, nick=nick, ice=ice or IceOptions(), tell=tell)
@@ -82,6 +88,8 @@ async def open_meeting(
                             yield found
                             return
                         offer = found
+                except HubAway as error:
+                    raise Unreachable(error.message, _TRY_AGAIN) from None
                 except SignalError as error:
                     raise Unreachable(error.message, error.hint) from None
                 except NodeError as error:

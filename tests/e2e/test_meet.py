@@ -131,14 +131,14 @@ async def test_who_dies_while_it_waits_is_nobodys_match_and_leaves_nothing_for_l
         await all_.open_hub()
         ann = await all_.start("ann")
         await all_.wait_until(lambda: len(all_.rooms("ann")) == 1)
-        held = trio.current_time()
         ann.process.kill()
         await ann.wait(within=PATIENCE)
         (abandoned,) = all_.rooms("ann")
         bob, cal = await all_.start("bob"), await all_.start("cal")
         rooms = await in_a_room(bob, cal)
-        assert trio.current_time() - held < 15
         assert len(rooms) == 1
+        await all_.wait_until(lambda: all_.posts().count(200) >= 3)
+        assert all_.posts().count(200) == 3, "nobody was handed what ann had said"
         mark = Home.at(tmp_path / "ann").room_directory(abandoned.fingerprint) / "meeting"
         os.utime(mark, (0, 0))
         again = await all_.start("ann")
@@ -165,15 +165,17 @@ async def test_a_hub_that_dies_ends_who_waits_and_no_chat(tmp_path: Path) -> Non
         assert cal.events[-1]["hint"]
         assert all_.leftovers("cal") == []
         code, said, _ = await output_of(*all_.line("dee"))
-        assert (code, json.loads(said.splitlines()[-1])["code"]) == (4, 4)
+        error = json.loads(said.splitlines()[-1])
+        assert (code, error["code"]) == (4, 4)
+        assert "run it again" in error["hint"]
         assert all_.leftovers("dee") == []
 
 
 async def test_nobody_comes_in_time(tmp_path: Path) -> None:
     async with strangers(tmp_path) as all_:
-        await all_.open_hub("--meet-hold", "0.5", "--meet-connect-every", "0")
+        await all_.open_hub("--meet-hold", "1.5", "--meet-connect-every", "0")
         other = await all_.start("bob", namespace="tea at six")
-        child = await all_.start("ann", "--timeout", "6")
+        child = await all_.start("ann", "--timeout", "7")
         told = await child.wait_for(
             "notice", within=PATIENCE, where=lambda e: "another namespace" in e["message"]
         )
@@ -202,10 +204,11 @@ async def test_what_makes_no_sense_is_said_and_leaves_nothing(
     if more[0] == "--trust":
         options["--trust"] = str(tmp_path / "friends")
     line = [word for each in options.items() for word in each]
-    code, said, _ = await output_of("meet", *line, "--json", "--home", str(tmp_path / "home"))
+    code, said, preface = await output_of("meet", *line, "--json", "--home", str(tmp_path / "home"))
     error = json.loads(said.splitlines()[-1])
     assert (code, error["code"]) == (2, 2), error
     assert words in error["message"] + error["hint"]
+    assert more[0] == "--as" or b"this is no VPN" not in preface
     assert list(tmp_path.iterdir()) == [tmp_path / "friends"]
 
 
