@@ -37,6 +37,7 @@ from signaling.refusal import Reason, make_refusal
 _RENEW_AT: Final = 0.8  # of an offer's life
 _REFUSED_FOR: Final = 600.0  # seconds that a refusal lies there at most
 _SOON: Final = 60.0  # seconds
+_LOOK_AT_CLOCK: Final = 2.0
 _MAX_ATTEMPTS: Final = 64
 _MAX_GUEST_ATTEMPTS: Final = 24
 _MAX_STRANGERS: Final = 12  # who are asked for a password, and may take minutes to type it
@@ -67,6 +68,8 @@ class Attempt:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     moved: Callable[[], bool] = lambda: False
     """Whether an address in our description leads here no more."""
+    carried: Answer | None = None
+    """Ours, while somebody may have to carry it."""
 
 
 class Attempts:
@@ -123,8 +126,10 @@ class Maker:
         await self.post.sweep(attempt.peer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._leave, attempt, ParcelKind.OFFER, envelope, offer.expires)
-            with trio.move_on_after(self.offer_life * _RENEW_AT) as waiting:
+            patience = self.offer_life * _RENEW_AT
+            with trio.move_on_after(patience) as waiting:
                 nursery.start_soon(_cancel_after, connection.moved, waiting)
+                nursery.start_soon(_cancel_at, time.time() + patience, waiting)
                 await attempt.answered.wait()
             nursery.cancel_scope.cancel()
         return None if attempt.answer is None else await self.connect(attempt, connection)
@@ -138,7 +143,8 @@ class Maker:
         async with trio.open_nursery() as nursery:
             leave = partial(self.post.leave_bare, kind=ParcelKind.OFFER, expires=offer.expires, owner=wish)
             nursery.start_soon(leave, encode(offer))
-            with trio.move_on_after(max(0.0, offer.expires - time.time())):
+            with trio.move_on_after(max(0.0, offer.expires - time.time())) as waiting:
+                nursery.start_soon(_cancel_at, offer.expires, waiting)
                 await wish.answered.wait()
             nursery.cancel_scope.cancel()
 
@@ -160,6 +166,7 @@ class Maker:
             candidates=connection.local_candidates,
         )
         connection.identify(answer.transport)
+        waiting = trio.CancelScope()
         async with trio.open_nursery() as nursery:
             deadline = self.connect_deadline
             if offer.recipient is None:  # a person may have to carry the answer
@@ -169,15 +176,21 @@ class Maker:
                 until = min(offer.expires, math.ceil(time.time() + patience))
                 leave = partial(self.post.leave_bare, kind=ParcelKind.ANSWER, expires=until, owner=attempt)
                 nursery.start_soon(leave, encode(answer))
+                nursery.start_soon(_cancel_at, until + self.connect_deadline + 1, waiting)
+                attempt.carried = answer
             else:
                 envelope = Envelope(encode(answer))
                 nursery.start_soon(self._leave, attempt, ParcelKind.ANSWER, envelope, offer.expires)
             try:
-                await connection.connect(offer.transport, deadline=deadline)
+                with waiting:
+                    await connection.connect(offer.transport, deadline=deadline)
+                if waiting.cancelled_caught:
+                    raise ConnectFailed("The offer is over.", "Ask for a new one.")
             except ConnectFailed as error:
                 if connection.lost or offer.recipient is not None or offer.expires < time.time() + _SOON:
                     raise
                 raise GaveUpFirst(error.message) from None
+            attempt.carried = None
             nursery.cancel_scope.cancel()
         return await self._greet(offer, answer, connection)
 
@@ -226,6 +239,13 @@ class Maker:
 
 async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
     await event.wait()
+    scope.cancel()
+
+
+async def _cancel_at(until: float, scope: trio.CancelScope) -> None:
+    """`until`: Unix seconds. While a machine sleeps the clock of timeouts stands still, and offers expire."""
+    while (left := until - time.time()) > 0:
+        await trio.sleep(min(left, _LOOK_AT_CLOCK))
     scope.cancel()
 
 

@@ -315,6 +315,7 @@ class _Rendezvous:
             is_up=self._is_up,
             host_link=self._host_link,
             end=self._end,
+            answer_again=self._door.consider_again,
             on_failed=self.on_failed,
             faults=self.faults,
         )

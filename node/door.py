@@ -73,6 +73,11 @@ class Door:
         """We are linked: what of its offers still waits is older than that."""
         self._deferred.pop(peer, None)
 
+    def consider_again(self, offer: Offer) -> None:
+        """Our answer to this one leads nowhere any more: it takes another."""
+        self._sessions.pop(offer.session, None)
+        self.consider(offer, None)
+
     def consider(self, offer: Offer, introduction: Introduction | None) -> None:
         """Answer the offer now, or keep it for later, or refuse or drop it."""
         peer, now = offer.sender, trio.current_time()

@@ -1,6 +1,7 @@
 """Offers to whoever holds them, served: shown when somebody wishes for one, and linked by once answered."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from node.open_offers import OpenOffer, OpenOffers
 from node.post import Post
 from node.webrtc import Rtc
 from signaling.carrier import Carrier, Hands, shows_by_itself
-from signaling.description import Identity, Offer
+from signaling.description import Identity, Offer, encode
 from signaling.errors import SignalError
 from signaling.handshake import Role
 
@@ -47,6 +48,7 @@ class Offering:
     is_up: Callable[[Identity], bool]
     host_link: Callable[[Link, Attempt], Awaitable[None]]
     end: Callable[[Attempt], None]
+    answer_again: Callable[[Offer], None]
     on_failed: Callable[[bytes | None, Offer, ConnectFailed], None]
     faults: Counter[str]
 
@@ -91,7 +93,7 @@ class Offering:
                 logger.info("no open offer: %s", error)
 
     async def _give_up_moved(self) -> None:
-        """An offer names addresses: once this machine has none of them any more, nobody comes by it."""
+        """Offers and answers name addresses: once this machine has none of them, nobody comes by them."""
         while True:
             await trio.sleep(_LOOK_AT_ADDRESSES)
             for wish in self.offers:
@@ -104,11 +106,15 @@ class Offering:
                     )
                     self.offers.withdraw(wish)
                     self._told.clear()
-            for attempt in self.attempts:  # one to somebody by name is made anew at once
+            for attempt in self.attempts:  # an offer to somebody by name is made anew at once
                 waits = attempt.role is Role.OFFERER and not attempt.answered.is_set()
-                offer = attempt.offer if waits else None
-                if offer is not None and (attempt.moved() or self.rtc.has_moved(offer.candidates)):
-                    attempt.scope.cancel()
+                ours = attempt.offer if waits else attempt.carried
+                if ours is not None and (attempt.moved() or self.rtc.has_moved(ours.candidates)):
+                    if attempt.carried is None:
+                        attempt.scope.cancel()
+                    elif attempt.offer is not None and attempt.offer.expires > time.time():
+                        self.offers.outdate(encode(attempt.carried))
+                        self.answer_again(attempt.offer)  # it may still take another one
 
     async def _serve(self, wish: OpenOffer) -> None:
         attempt: Attempt | None = None

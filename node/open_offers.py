@@ -5,7 +5,7 @@ the same bytes under the same checks, and the first one counts.
 """
 
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,6 +19,7 @@ from signaling.errors import Expired, NotForUs, Replayed, SignalError
 
 _MAX_OPEN: Final = 4  # each holds a socket for every address of this machine
 _MAX_PAST: Final = 256
+_MAX_OUTDATED: Final = 16
 _MAX_NAMES: Final = 64  # of those who knocked with an offer in hand
 
 Welcome = Callable[[bytes, bool], bool]
@@ -86,6 +87,7 @@ class OpenOffers:
         self._faults = faults
         self._open: list[OpenOffer] = []
         self._past: OrderedDict[bytes, _Past] = OrderedDict()  # by the hint in answers to it
+        self._outdated: deque[bytes] = deque(maxlen=_MAX_OUTDATED)
         self._wishes = trio.open_memory_channel[OpenOffer](_MAX_OPEN)
 
     def wishes(self) -> AsyncIterator[OpenOffer]:
@@ -170,8 +172,16 @@ class OpenOffers:
         if self._past[hint].answer == data:
             return None
         if not self._past[hint].answer:
-            raise Expired("The offer that this answers is over.", "Make a new one: /invite.")
+            newest = "Send them the token that is shown now." if self._open else "Make a new one: /invite."
+            raise Expired("The offer that this answers is over.", newest)
         raise Replayed("Somebody else answered this offer before.", "Make a new one: /invite.")
+
+    def outdate(self, answer: bytes) -> None:
+        """An answer of ours, to somebody else's offer, names addresses that are this machine's no more."""
+        self._outdated.append(answer)
+
+    def is_outdated(self, answer: bytes) -> bool:
+        return answer in self._outdated
 
     def hear(self, wish: OpenOffer, ufrag: str) -> bool:
         """Somebody who knows this offer checks our address: its name may be its answer. Whether it counts."""

@@ -19,6 +19,9 @@ _USED_UP: Final = (
     "That token was used up by this: /invite makes a new one. `pigeon doctor` names what is in the way."
 )
 _SLACK: Final = 1000  # ms
+_OUTDATED: Final = (
+    "This machine has another address now: the answer shown before leads nowhere. Send back the newest one."
+)
 _NO_HANDS: Final = UsageError(
     "This room has no carrier whose tokens people carry.", "Reopen it with --via paste or --via qr."
 )
@@ -161,8 +164,13 @@ class Pairing:
         for token in [token for token in self._told if token not in shown]:
             gone = self._told.pop(token)
             if gone.kind == "answer":
-                expired = gone.expires <= time.time() * 1000 + _SLACK
-                self._over(gone.kind, token, Fate.EXPIRED if expired else Fate.USED)
+                self._over(gone.kind, token, self._fate_of_answer(gone))
+
+    def _fate_of_answer(self, gone: TokenEvent) -> Fate:
+        if self.offers.is_outdated(from_token(gone.token)[1]):
+            self._bus.publish(NoticeEvent(message=_OUTDATED))
+            return Fate.STALE
+        return Fate.EXPIRED if gone.expires <= time.time() * 1000 + _SLACK else Fate.USED
 
     def _on_over(self, wish: OpenOffer) -> None:
         """People hear of what they were shown."""

@@ -72,10 +72,17 @@ class Person:
             yield self
 
     @asynccontextmanager
-    async def joining(self, token: str, *, offer_life: int | None = None) -> AsyncIterator["Person"]:
+    async def joining(
+        self, token: str, *, offer_life: int | None = None, ice: IceOptions | None = None
+    ) -> AsyncIterator["Person"]:
         """The node of a newcomer, admitted or not."""
         opened = open_node(
-            self.home, read_invitation(token), nick=self.nick, offer_life=offer_life, loopback_only=True
+            self.home,
+            read_invitation(token),
+            nick=self.nick,
+            offer_life=offer_life,
+            ice=ice,
+            loopback_only=True,
         )
         async with opened as node, self._listening(node):
             yield self

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from node.control import connect_control
-from node.errors import ConnectFailed, UsageError
+from node.errors import ConnectFailed, Unreachable, UsageError
 from node.events import NoticeEvent, OverEvent, TokenEvent
 from node.node import read_invitation
 from signaling.description import Offer
@@ -121,6 +121,58 @@ async def test_one_of_a_machine_that_moved_is_stale_and_the_next_names_where_it_
         offer = read_invitation((await ann.node.renew(first.token)).token)
         assert isinstance(offer, Offer) and offer.invites
         assert [each.address for each in offer.candidates] == ["127.0.0.2"]
+
+
+def after_a_night(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine was asleep, and the clock of timeouts with it."""
+    awake = time.time
+    monkeypatch.setattr(time, "time", lambda: awake() + 8 * 3600)
+
+
+async def test_what_expired_while_the_machine_slept_is_over_when_it_wakes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Unreachable, match="The offer is over"):
+        async with (
+            inviting(tmp_path, deaf=True) as (ann, first),
+            by_hand(tmp_path, "bob").joining(first.token) as bob,
+        ):
+            await answer_of(bob)
+            after_a_night(monkeypatch)
+            assert await fate_of(ann, first.token) == "expired"
+            await bob.admitted()
+
+
+async def test_an_offer_to_somebody_by_name_is_made_anew_after_a_night(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with room_of(tmp_path, "ann", "bob") as (ann, _):
+        pass
+
+    def offers() -> list[bytes]:
+        return [path.read_bytes() for path in (tmp_path / "lobby").glob("*[0-9a-f].offer.bin")]
+
+    async with ann.up():
+        with trio.fail_after(DEADLINE):
+            while not (former := offers()):
+                await trio.testing.wait_all_tasks_blocked(0.02)
+            after_a_night(monkeypatch)
+            while (now := offers()) == former or not now:
+                await trio.testing.wait_all_tasks_blocked(0.02)
+
+
+async def test_who_brings_an_answer_to_an_offer_that_was_renewed_hears_what_to_send_instead(
+    tmp_path: Path,
+) -> None:
+    async with (
+        inviting(tmp_path, deaf=True) as (ann, first),
+        by_hand(tmp_path, "bob").joining(first.token) as bob,
+    ):
+        answer = await answer_of(bob)
+        await ann.node.renew(first.token)
+        with pytest.raises(UsageError, match="is over") as caught:
+            await ann.node.carry(answer)
+        assert caught.value.hint == "Send them the token that is shown now."
 
 
 async def test_an_offer_to_somebody_by_name_is_made_anew_where_the_machine_is_now(

@@ -15,6 +15,8 @@ from signaling.candidates import Candidate
 from signaling.description import Offer
 from tests.node.ice_peers import Peer, ice_peer, relay_only, says_nothing, sees, turns
 from tests.node.rooms import DEADLINE, Person
+from tests.node.test_open_offers import answer_of, by_hand, inviting
+from tests.node.test_renewal import fate_of
 from tests.node.test_token_mishaps import is_told
 from tests.node.test_tokens_of_members import acquainted, shown_offer
 
@@ -47,6 +49,24 @@ async def test_tokens_name_what_a_server_sees_and_are_made_anew_when_that_change
         [bob.room] = bob.home.rooms()
         async with bob.up():
             assert candidates_in(await shown_offer(bob))[1].type == "srflx", "the room remembers the server"
+
+
+async def test_an_answer_that_waits_to_be_carried_is_made_anew_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.webrtc_ice.KEEP_EVERY", 0.1)
+    async with (
+        ice_peer(sees(*OUTSIDE)) as peer,
+        inviting(tmp_path, deaf=True) as (ann, invite),
+        by_hand(tmp_path, "bob").joining(invite.token, ice=options(peer)) as bob,
+    ):
+        former = await answer_of(bob)
+        peer.answer = sees("192.0.2.9", 8888)
+        assert await fate_of(bob, former) == "stale"
+        await is_told(bob, "Send back the newest one")
+        new = await bob.told.wait(TokenEvent, lambda e: e.kind == "answer" and e.token != former)
+        assert await ann.node.carry(new.token) == "answer"
+        await bob.admitted()
 
 
 async def test_offers_to_members_are_made_anew_as_well(
