@@ -146,9 +146,16 @@ class Meet:
                 raise
         if reply is not None:
             return _response_of(reply)
+        if await self._somebody_waits(ask.queue):
+            return _say(NOBODY, "Nobody came who is free to meet you.")
         if await self._store.elsewhere(ask.queue):
-            return _say(ELSEWHERE, "Nobody came. Somebody waits in another namespace.")
-        return _say(NOBODY, "Nobody came, and nobody waits in any other namespace.")
+            return _say(ELSEWHERE, "Nobody came. Somebody waits, but in another namespace.")
+        return _say(NOBODY, "Nobody came, and nobody waits in any namespace.")
+
+    async def _somebody_waits(self, queue: str) -> bool:
+        """Whom this request could not be matched with: the namespace is the right one."""
+        snapshot = await self._store.load(queue)
+        return any(each.until > snapshot.now for each in decode_queue(snapshot.data))
 
     async def _arrive(self, ask: Ask, holder: Holder, signal: Signal | None) -> Demote | None:
         """Join the queue, and bring together whom one can; whether the newcomer is demoted by that."""

@@ -59,10 +59,12 @@ OPERATION: Final[dict[str, Any]] = {
             required=["MESSAGE", "RETRY_AFTER"],
         ),
         "298": _json(
-            "Nobody came; somebody waits in another namespace.", properties=_MESSAGE, required=["MESSAGE"]
+            "Nobody came; somebody waits, but in another namespace only.",
+            properties=_MESSAGE,
+            required=["MESSAGE"],
         ),
         "299": _json(
-            "Nobody came, and nobody waits in any other namespace.",
+            "Nobody came.",
             properties=_MESSAGE,
             required=["MESSAGE"],
         ),

@@ -261,6 +261,21 @@ async def test_at_fifteen_seconds_one_hears_whether_somebody_waits_elsewhere(
         assert (cal.status, cal.at) == (299, 35.0), "bob had gone by then"
 
 
+async def test_who_is_in_the_right_namespace_is_not_told_of_another_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with crowd() as all_:
+        ann, bob = await all_.holds("ann"), all_.ask("bob")
+        nonce = (await bob.wait())["NONCE"]
+        bob = all_.ask("bob", TYPE="BOUNCE", NONCE=nonce)  # they met already: both wait on
+        await trio.sleep(10)
+        all_.ask("cal", NAMESPACE="coffee")
+        await ann.wait()
+        assert (ann.status, ann.at) == (299, 15.0), "bob waits here"
+        await bob.wait()
+        assert bob.status == 298, "now there is nobody here"
+
+
 async def test_a_crowd_that_comes_at_once_is_paired_off(autojump_clock: trio.testing.MockClock) -> None:
     async with crowd(hubs=2) as all_:
         heard: list[str] = []
