@@ -14,6 +14,7 @@ from node.tokens import NoToken, Token, find
 
 WAYS_IN: Final = ("offer", "invitation")
 WAYS_BACK: Final = ("answer", "offer")
+_MAX_ABOVE: Final = 64  # lines before the token, where nobody can be asked again
 _NAMES: Final[dict[tuple[str, ...], str]] = {WAYS_IN: "the invitation", WAYS_BACK: "the token that came back"}
 
 
@@ -46,7 +47,10 @@ async def token_given(
 
 
 async def _ask(settings: Settings, lines: LineReader, what: str) -> str:
-    """The first token in these lines, and those beside it; who typed something else is asked again."""
+    """The first token in these lines, and those beside it; who typed something else is asked again.
+
+    A mail that is piped in may have some lines above it.
+    """
     asks, out = stdin_is_terminal(), Out(settings)
 
     async def wait_for_the_rest() -> None:
@@ -56,8 +60,9 @@ async def _ask(settings: Settings, lines: LineReader, what: str) -> str:
         await out.urgent(f"Paste {what} (a line that begins with pigeon:), then Enter:")
     none = UsageError(
         f"There is no token on standard input: {what} is wanted.",
-        "Give the line that begins with pigeon: as the first one, or a picture with --scan FILE.",
+        "Give the line that begins with pigeon:, or a picture with --scan FILE.",
     )
+    above = 0
     reader = PasteReader(lines, watch=lambda: True, on_wait=wait_for_the_rest)
     while (read := await reader.next()) is not None:
         match read:
@@ -66,6 +71,12 @@ async def _ask(settings: Settings, lines: LineReader, what: str) -> str:
             case NoToken(message=message, hint=hint) | BadLine(reason=message, hint=hint):
                 wrong = UsageError(message, hint)
             case Line(text=text) if not text.strip():
+                continue
+            case Line() if asks:
+                await out.urgent(f"· This line holds no token; paste {what}, or Ctrl-C ends.")
+                continue
+            case Line() if above < _MAX_ABOVE:
+                above += 1
                 continue
             case Line():
                 wrong = none
