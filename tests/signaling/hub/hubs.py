@@ -11,6 +11,7 @@ from signaling.hub.access_log import AccessLog
 from signaling.hub.channels import Channels
 from signaling.hub.connection import Connection
 from signaling.hub.counts import Counts
+from signaling.hub.http import Request, Response
 from signaling.hub.listening import listen
 from signaling.hub.memory import open_memory
 from signaling.hub.routes import Route, Routes
@@ -20,6 +21,19 @@ from signaling.hub.shared import Shared
 from signaling.hub.store import Stores
 
 PATIENCE = 10.0
+PLAIN = HubSettings()
+GET = b"GET /v1/none HTTP/1.1\r\nHost: hub\r\n\r\n"
+
+
+def route(name: str, handler: object, *, held: bool = False, method: str = "GET") -> Route:
+    return Route(method=method, path=f"/{name}", name=name, handler=handler, operation={}, held=held)  # type: ignore[arg-type]
+
+
+async def echo(request: Request) -> Response:
+    return Response(200, request.body + request.query.encode() + request.client.encode())
+
+
+ECHO = route("echo", echo, method="POST")
 
 
 class Client:
