@@ -1,14 +1,15 @@
 """Path x carrier: are two linked, in how many seconds, or what are they told: real processes, real NATs.
 
 Hosts are network namespaces, routers forget a port that nobody used for ten seconds, TURN is coturn; so it
-needs root. Seconds are from when the joiner looks for a member (`meet`: asks; `introduced`: is let in) until it
-shows the safety words (says that the other is up). Each cell has processes of its own; a few run at once, and
-the last line says how busy the machine was.
+needs root. Seconds are from when the joiner looks for a member (`meet`: asks; `introduced`: is let in) until
+it shows the safety words (says that the other is up). Each cell has processes of its own; a few run at once,
+and the last line says how busy the machine was.
 """
 
 import argparse
 import os
 import shutil
+import signal
 import sys
 from itertools import product
 from typing import Final
@@ -21,8 +22,10 @@ from tests.bench.path_places import PLACES
 from tests.bench.path_ways import WAYS, Linked, Outcome, Verdict, expected, outcome
 from tests.e2e.networks import has_hosts
 
-_AT_ONCE: Final = 3
+_AT_ONCE: Final = 4
 _LIMIT: Final = 100.0  # seconds a cell
+_LIMIT_OF_ALL: Final = 285.0  # what is not measured by then failed
+_CLEANUP: Final = 12.0
 
 Cell = tuple[str, str]
 
@@ -31,15 +34,25 @@ async def measured(cell: Cell) -> Outcome | None:
     """By a process of its own, for making hosts would hold up the clocks of others; None: it failed."""
     line = command("--cell", *cell, program="tests.bench.paths")
     with trio.move_on_after(_LIMIT):
-        done = await trio.run_process(line, capture_stdout=True, check=False, env=environment(), stdin=b"")
+        done = await trio.run_process(
+            line, capture_stdout=True, check=False, env=environment(), stdin=b"", deliver_cancel=_stop
+        )
         if done.returncode == 0:
             return msgspec.json.decode(done.stdout, type=Linked | Verdict)
     return None
 
 
+async def _stop(process: trio.Process) -> None:
+    """So that it takes its hosts and its pigeons away."""
+    process.send_signal(signal.SIGINT)
+    with trio.move_on_after(_CLEANUP):
+        await process.wait()
+    process.kill()
+
+
 async def fill(cells: list[Cell], *, at_once: int) -> dict[Cell, Outcome | None]:
     """All of them, so many at once."""
-    found: dict[Cell, Outcome | None] = {}
+    found: dict[Cell, Outcome | None] = dict.fromkeys(cells)
     limiter = trio.CapacityLimiter(at_once)
 
     async def one(cell: Cell) -> None:
@@ -48,6 +61,7 @@ async def fill(cells: list[Cell], *, at_once: int) -> dict[Cell, Outcome | None]
             print(f"{' x '.join(cell)}: {found[cell]}", file=sys.stderr, flush=True)
 
     async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + _LIMIT_OF_ALL
         for cell in cells:
             nursery.start_soon(one, cell)
     return found
