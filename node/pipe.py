@@ -13,7 +13,7 @@ from typing import Final, Literal, Protocol
 
 import trio
 
-from node.errors import Exit, NodeError, TimedOut, Unreachable, UsageError
+from node.errors import ConnectFailed, Exit, NodeError, TimedOut, Unreachable, UsageError
 from node.failure import one_error
 from node.ice_servers import IceServers
 from node.link import ChannelClosed
@@ -122,6 +122,7 @@ async def _meet(connection: InBandConnection, exchange: Exchange) -> bool:
     """Whether it is connected; False when another offer came before it was."""
     met = False
     async with aclosing(exchange.heard()) as heard, trio.open_nursery() as nursery:
+        nursery.start_soon(_end_with_its_relay, connection)
         if connection.role is Role.OFFERER:
             ours = _ours(connection)
             await exchange.show(write_signal(ours))
@@ -144,6 +145,16 @@ async def _meet(connection: InBandConnection, exchange: Exchange) -> bool:
         met = True
         nursery.cancel_scope.cancel()
     return met
+
+
+async def _end_with_its_relay(connection: InBandConnection) -> None:
+    """Nobody comes by a description whose only address is gone: do not wait for an answer to it."""
+    await connection.moved.wait()
+    if connection.lost:
+        raise ConnectFailed(
+            f"The connection was not made: {connection.lost}.",
+            "Start both sides again once the server is back.",
+        )
 
 
 def _is_another_offer(session: Session, *, than: Session) -> bool:

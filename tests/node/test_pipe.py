@@ -4,6 +4,7 @@ import struct
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +12,14 @@ import msgspec
 import pytest
 import trio
 
-from node.errors import NodeError, Unreachable, UsageError
+from node.errors import ConnectFailed, NodeError, Unreachable, UsageError
 from node.link import ChannelClosed
-from node.pipe import END, _description, _Joint, _ours
+from node.pipe import END, _description, _Joint, _ours, pipe
 from node.webrtc import Rtc, open_rtc
 from node.webrtc_inband import InBandConnection
 from signaling.handshake import Role
 from signaling.sdp import Session, Signals, parse_signals, write_signal
+from tests.node.ice_peers import Peer, ice_peer, relay_only, says_nothing, turns
 
 _DCEP, _STRING, _BINARY = 50, 51, 53
 
@@ -127,6 +129,35 @@ async def test_what_is_said_and_closed_in_the_moment_of_opening_is_not_lost() ->
             with pytest.raises(ChannelClosed):
                 await answerer.receive()
         assert answerer.finished
+
+
+class NeverAnswered:
+    """An exchange whose other side takes its time, and whose relay is lost meanwhile."""
+
+    def __init__(self, relay: Peer) -> None:
+        self._relay = relay
+
+    async def show(self, description: bytes) -> None:
+        assert description.count(b"candidate:") == description.count(b"typ relay") == 1
+        self._relay.answer = says_nothing
+        await trio.lowlevel.checkpoint()
+
+    async def heard(self) -> AsyncGenerator[Signals, None]:
+        await trio.sleep_forever()
+        yield Signals(session=None, candidates=())
+
+
+async def test_an_offer_whose_only_address_is_gone_is_waited_with_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.webrtc_turn.KEEP_EVERY", 0.1)
+    monkeypatch.setattr("node.webrtc_turn._GIVEN_UP_AFTER", 0.5)
+    async with ice_peer(turns()) as peer:
+        exchange, ice = NeverAnswered(peer), relay_only(peer, tmp_path)
+        with trio.fail_after(20), pytest.raises(ConnectFailed, match="TURN server is lost"):
+            await pipe(
+                "offer", exchange=exchange, streams=Memory(), on_open=trio.lowlevel.checkpoint, ice=ice
+            )
 
 
 async def test_an_answer_to_another_offer_is_passed_over_and_a_foreign_one_is_believed() -> None:
