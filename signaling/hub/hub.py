@@ -58,7 +58,7 @@ async def _serve(
             log = AccessLog(log_to, counts)
             channels = Channels(opened.channels, settings, counts)
             about = About(opened, counts, version=version)
-            services: list[Service] = [about, channels, Meet(opened, settings)]
+            services: list[Service] = [about, channels, Meet(opened, settings, counts)]
             routes = Routes(route for service in services for route in service.routes)
             shared = Shared(settings, routes=routes, stores=opened, counts=counts, log=log)
             about.tell(shared)

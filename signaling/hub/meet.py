@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar, assert_never
 import msgspec
 import trio
 
+from signaling.hub.counts import Counts
 from signaling.hub.http import JSON, Request, Response
 from signaling.hub.meet_openapi import OPERATION
 from signaling.hub.meet_queue import (
@@ -60,10 +61,12 @@ _LEAVING: Final = 2.0
 class Meet:
     """A Service of the hub."""
 
-    def __init__(self, stores: Stores, settings: HubSettings) -> None:
+    def __init__(self, stores: Stores, settings: HubSettings, counts: Counts) -> None:
         self._store = stores.meet
         self._rates = stores.rates
         self._settings = settings
+        self._held = 0
+        counts.gauge("meet_held", "Requests to meet that are held.", lambda: self._held)
         self._turns: dict[str, trio.Lock] = {}  # of the queues that are worked on just now
 
     @property
@@ -199,8 +202,12 @@ class Meet:
 
     async def _wait(self, queue: str, held: Held) -> Reply | None:
         """What is handed to this request while it is held."""
-        with trio.move_on_after(self._settings.meet_hold):
-            return _decode(await held.receive())
+        self._held += 1
+        try:
+            with trio.move_on_after(self._settings.meet_hold):
+                return _decode(await held.receive())
+        finally:
+            self._held -= 1
         if await self._leave(queue, held.holder):
             return None
         with trio.move_on_after(_IN_FLIGHT):  # somebody took it in the last moment

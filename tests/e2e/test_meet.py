@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trio
 
@@ -48,6 +49,15 @@ class Strangers:
         """The statuses of what was posted to meet, in order."""
         lines = (self.place / "log").read_text().splitlines()
         return [line["status"] for line in map(json.loads, lines) if line["route"] == "meet"]
+
+    async def wait_until_held(self, count: int) -> None:
+        """Until so many requests wait at the hub."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            with trio.fail_after(PATIENCE):
+                while (
+                    f"\npigeon_hub_meet_held {count}\n" not in (await client.get(f"{self.url}/metrics")).text
+                ):
+                    await trio.sleep(0.05)
 
     async def wait_until(self, condition: Callable[[], object]) -> None:
         with trio.fail_after(PATIENCE):
@@ -130,7 +140,7 @@ async def test_who_dies_while_it_waits_is_nobodys_match_and_leaves_nothing_for_l
     async with strangers(tmp_path) as all_:
         await all_.open_hub()
         ann = await all_.start("ann")
-        await all_.wait_until(lambda: len(all_.rooms("ann")) == 1)
+        await all_.wait_until_held(1)
         ann.process.kill()
         await ann.wait(within=PATIENCE)
         (abandoned,) = all_.rooms("ann")
@@ -155,8 +165,7 @@ async def test_a_hub_that_dies_ends_who_waits_and_no_chat(tmp_path: Path) -> Non
         ann, bob = await all_.start("ann"), await all_.start("bob")
         await in_a_room(ann, bob)
         cal = await all_.start("cal")
-        await all_.wait_until(lambda: all_.leftovers("cal"))
-        await trio.sleep(1)
+        await all_.wait_until_held(1)
         hub.process.kill()
         await ann.say("are you there")
         await bob.wait_for("final", within=PATIENCE, where=lambda event: event["text"] == "are you there")
@@ -220,6 +229,7 @@ async def test_who_signs_meets_whom_it_trusts_and_nobody_else(tmp_path: Path) ->
         await all_.wait_until(lambda: (tmp_path / "eve.key.pub").exists() and all_.leftovers("eve"))
         assert (tmp_path / "eve.key").stat().st_mode & 0o777 == 0o600
         strange = await all_.start("cal")  # without a key
+        await all_.wait_until_held(2)
         publics = [bytes(own_key(Path(key[name])).verify_key).hex() for name in ("ann", "bob")]
         assert publics == [(tmp_path / f"{name}.key.pub").read_text().strip() for name in ("ann", "bob")]
         (tmp_path / "friends").write_text(f"{publics[0]}  # ann\n\n{publics[1]}\n")
