@@ -13,7 +13,7 @@ from signaling.hub.http import Answer, EventStream, EventWriter, Request, Respon
 from signaling.hub.openapi import BROADCAST, SUBSCRIBE
 from signaling.hub.routes import Route
 from signaling.hub.settings import HubSettings
-from signaling.hub.store import ChannelStore, Event
+from signaling.hub.store import ChannelStore, Event, StoreAway
 
 _PATH: Final = "/v1/{app}/{channel}"
 _LINE_END: Final = re.compile("\r\n|\r|\n")
@@ -91,11 +91,14 @@ class Channels:
         """What was missed first, then what was broadcast while that was looked up, then all that comes."""
         resuming = self._resuming[writer] = _Resuming(names, most=self._settings.max_backlog)
         missed = await self._store.since(names, last) if last else []
+        position = "" if missed else await self._store.position()
+        if resuming.too_much:
+            raise StoreAway  # what did not fit would be missed for good; it comes back with the same id
         if missed:
             self._counts.of["resumed"] += 1
         else:
             # Without data nobody sees an event; but who is cut off now knows after which one to resume.
-            writer.write(b"id: %b\n\n" % (await self._store.position()).encode("ascii"))
+            writer.write(b"id: %b\n\n" % position.encode("ascii"))
         seen = {event.id for event in missed}
         for event in missed:
             if writer.gone:  # more was missed than may wait for it; it comes back for the rest
@@ -126,10 +129,16 @@ class _Resuming:
         self._left = most
         self.heard: list[tuple[Event, bytes]] = []
 
+    @property
+    def too_much(self) -> bool:
+        """More was said than could be kept."""
+        return self._left < 0
+
     def hear(self, event: Event, text: bytes) -> None:
-        if event.channel in self._names and self._left > 0:
+        if event.channel in self._names:
             self._left -= len(text)
-            self.heard.append((event, text))
+            if not self.too_much:
+                self.heard.append((event, text))
 
 
 def event_text(event: Event) -> bytes:

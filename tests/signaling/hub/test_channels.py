@@ -198,41 +198,60 @@ async def test_an_id_that_is_none_resumes_nothing_and_hinders_nothing(junk: str)
         assert (await heard(client))[1] == b"data: after"
 
 
-async def test_what_is_broadcast_while_the_missed_is_looked_up_comes_once_and_in_order() -> None:
-    asked, go_on = trio.Event(), trio.Event()
+class Slow:
+    """A store that takes its time to look up what was missed: until it is told to go on."""
 
-    class Slow:
-        """Another hub's store may take its time."""
-
-        def __init__(self, channels: ChannelStore) -> None:
-            self._channels = channels
-            self.deliver_to, self.publish, self.position = (
-                channels.deliver_to, channels.publish, channels.position,
-            )  # fmt: skip
-
-        async def since(self, channels: Sequence[str], last: str) -> list[Event]:
-            asked.set()
-            await go_on.wait()
-            return await self._channels.since(channels, last)
+    def __init__(self) -> None:
+        self.asked, self.go_on = trio.Event(), trio.Event()
+        self._channels: ChannelStore | None = None
 
     @asynccontextmanager
-    async def stores(settings: HubSettings) -> AsyncIterator[Stores]:
+    async def stores(self, settings: HubSettings) -> AsyncIterator[Stores]:
         async with open_memory(settings) as opened:
-            yield replace(opened, channels=Slow(opened.channels))
+            self._channels = opened.channels
+            self.deliver_to, self.publish, self.position = (
+                self._channels.deliver_to, self._channels.publish, self._channels.position,
+            )  # fmt: skip
+            yield replace(opened, channels=self)
 
-    async with running(PLAIN, stores=stores) as hub, hub.client() as poster, hub.client() as client:
+    async def since(self, channels: Sequence[str], last: str) -> list[Event]:
+        assert self._channels is not None
+        self.asked.set()
+        await self.go_on.wait()
+        return await self._channels.since(channels, last)
+
+
+async def test_what_is_broadcast_while_the_missed_is_looked_up_comes_once_and_in_order() -> None:
+    slow = Slow()
+    async with running(PLAIN, stores=slow.stores) as hub, hub.client() as poster, hub.client() as client:
         async with hub.client() as before:
             await before.subscribe("/v1/app/a")
             last = (await before.event()).strip().removeprefix(b"id: ").decode()
         await poster.post("/v1/app/a", b"missed")
         await client.subscribe("/v1/app/a", f"Last-Event-ID: {last}\r\n")
-        await asked.wait()
+        await slow.asked.wait()
         await poster.post("/v1/app/a", b"meanwhile")
         await poster.post("/v1/app/b", b"another channel")
-        go_on.set()
+        slow.go_on.set()
         got = [(await heard(client))[1] for _ in range(2)]
         await poster.post("/v1/app/a", b"after")
         assert [*got, (await heard(client))[1]] == [b"data: missed", b"data: meanwhile", b"data: after"]
+
+
+async def test_who_could_not_be_told_all_that_was_said_meanwhile_is_told_to_come_back() -> None:
+    slow = Slow()
+    bounds = replace(PLAIN, max_backlog=10_000)
+    async with running(bounds, stores=slow.stores) as hub, hub.client() as poster, hub.client() as client:
+        last = await slow.position()
+        await client.subscribe("/v1/app/a", f"Last-Event-ID: {last}\r\n")
+        await slow.asked.wait()
+        for number in range(20):
+            await poster.post("/v1/app/a", b"%02d" % number + b"x" * 1000)
+        slow.go_on.set()
+        assert await client.ended(), "with the same id it misses nothing"
+        async with hub.client() as again:
+            await again.subscribe("/v1/app/a", f"Last-Event-ID: {last}\r\n")
+            assert [(await heard(again))[1][6:8] for _ in range(20)] == [b"%02d" % each for each in range(20)]
 
 
 async def test_a_subscription_whose_store_goes_away_ends_and_can_be_made_again() -> None:
