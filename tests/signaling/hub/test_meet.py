@@ -1,4 +1,4 @@
-"""Meeting by the hub's own handler, with time as an input: the exchange, its fallbacks, statuses, limits."""
+"""Meeting by the hub's own handler, with time as an input: the exchange, its fallbacks, who is met again."""
 
 import pytest
 import trio
