@@ -1,6 +1,7 @@
 """`hub`: run a rendezvous server in the foreground until it is told to stop."""
 
 import importlib.metadata
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -72,7 +73,12 @@ async def _opened(access_log: str | None) -> AsyncIterator[BinaryIO | None]:
     if access_log is None:
         yield None
     elif access_log == "-":
-        yield sys.stderr.buffer
-    else:
-        with await trio.to_thread.run_sync(lambda: Path(access_log).open("ab")) as file:
+        with os.fdopen(os.dup(sys.stderr.fileno()), "wb", buffering=0) as file:
             yield file
+    else:
+        with await trio.to_thread.run_sync(_open_unbuffered, Path(access_log)) as file:
+            yield file
+
+
+def _open_unbuffered(path: Path) -> BinaryIO:
+    return path.open("ab", buffering=0)

@@ -22,7 +22,10 @@ _LAST_CHANCE: Final = 1.0
 
 
 class AccessLog:
-    """Writes to `file`, which it does not close; None: keeps no log."""
+    """Writes to `file`, which it does not close; None: keeps no log.
+
+    The file is not buffered: closing a buffer waits for whoever is stuck writing it, and so would the end.
+    """
 
     def __init__(self, file: BinaryIO | None, counts: Counts) -> None:
         self._file = file
@@ -78,5 +81,10 @@ class AccessLog:
 
 def _write_all(file: BinaryIO | None, lines: bytes) -> None:
     assert file is not None
-    file.write(lines)
-    file.flush()
+    view = memoryview(lines)
+    while view:
+        written = file.write(view)
+        if written:
+            view = view[written:]
+        else:  # whoever gave us this pipe made it non-blocking
+            time.sleep(_EVERY)
