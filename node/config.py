@@ -207,7 +207,8 @@ def _read_settings(path: Path) -> RoomConfig:
     except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise NodeError(
             f"The settings of a room cannot be read: {path}: {error}.",
-            "Mend or remove that file; the room's record is stored elsewhere and stays.",
+            "Mend or remove that file; the room's record is stored elsewhere and stays. Without the file "
+            "--via, --relay-only and the like have to be given again.",
         ) from error
     if written not in (None, _sum_of(fields)):
         raise NodeError(
