@@ -2,6 +2,7 @@
 
 import getpass
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -32,7 +33,7 @@ from node.config import Home, RoomConfig
 from node.control import connect_control
 from node.errors import Exit, TimedOut, Unreachable, UsageError
 from node.ice_servers import IceOptions, IceServers
-from node.lobby import await_offer, look_into, shows_nothing, shows_offers
+from node.lobby import await_offer, look_into, missing_folders, places_of, shows_nothing, shows_offers
 from node.node import Way, create_room, open_node, read_invitation
 from node.tokens import drawn_as_pictures
 
@@ -57,6 +58,7 @@ async def new(
     """Make a room, say what that means, invite, and talk."""
     home, screen = Home.at(settings.home), make_screen(settings, qr_out=qr_out)
     old = None if continues is None else home.room(continues)
+    await tell_missing(screen, via, fresh=True)
     room = await create_room(
         home,
         name=name,
@@ -66,7 +68,7 @@ async def new(
         max_peers=max_peers,
         continues=old,
         password=await password_in(password_file),
-        ice=ice.over(IceServers()),
+        ice=ice.over(IceServers() if old is None else old.ice),  # who hid an address there does so here
     )
     await screen.notice(f"{signed_for_good(relay_only=room.relay_only)}\n{numbers(1)}")
     if old is not None:
@@ -107,6 +109,7 @@ async def join(
     screen = make_screen(settings, qr_out=qr_out, draw=scan is not None or drawn_as_pictures(via))
     way = await _way_in(settings, screen, token, scan, via=via, lines=lines)
     name = login_name() if nick is None else nick
+    await tell_missing(screen, places_of(way, via))
     known = home.find(way.room.hex())
     relay_only = ice.relay_only if ice.relay_only is not None else known is not None and known.relay_only
     await screen.notice(f"{signed_for_good(relay_only=relay_only)}\n{waiting_for_admission(name)}")
@@ -187,6 +190,7 @@ async def chat(
         await mend(home, room, screen)
     running = await connect_control(home, room)
     if running is None:
+        await tell_missing(screen, via or room.via)
         async with open_node(home, room, via=via, offer_life=offer_life, ice=ice) as node:
             await _reopen(settings, node, screen)
         return Exit.DONE
@@ -213,9 +217,19 @@ async def up(
     room = home.room(settings.room)
     if repair:
         await mend(home, room, screen)
+    await tell_missing(screen, via or room.via)
     async with open_node(home, room, via=via, offer_life=offer_life, ice=ice) as node:
         await converse(node, screen, None, timeout=None)
     return Exit.DONE
+
+
+async def tell_missing(screen: Screen, specs: Sequence[str], *, fresh: bool = False) -> None:
+    """Name the folders that are made now and should have been there; `fresh`: for a new room."""
+    for folder in await missing_folders(specs, fresh=fresh):
+        await screen.notice(
+            f"! The folder {one_line(str(folder))} is not there, so an empty one is made.\n"
+            "  If others should be found in it, check its name, and that the drive is mounted."
+        )
 
 
 async def mend(home: Home, room: RoomConfig, screen: Screen) -> None:

@@ -4,10 +4,14 @@ A session is signed by nobody: whoever writes to the folder may name another roo
 is safe from that, for a member that does not know the password cannot prove that it does.
 """
 
+import os
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import trio
 
@@ -16,7 +20,11 @@ from signaling.carrier import shows_by_itself
 from signaling.carriers import carrier_from_spec
 from signaling.description import Offer, decode_offer
 from signaling.errors import SignalError
+from signaling.invitation import Invitation
 from signaling.lobby import Lobby, LobbySession
+
+_FOLDER: Final = re.compile(r"(dir|log|qr):.")
+_PATIENCE: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +57,27 @@ def shows_nothing(via: Sequence[str]) -> bool:
     """Whether there is nothing to be found by these without an invitation. UsageError as look_into."""
     carriers = [carrier_from_spec(spec) for spec in checked_carriers(via)]
     return bool(carriers) and all(not each.bare and not isinstance(each, Lobby) for each in carriers)
+
+
+async def missing_folders(specs: Sequence[str], *, fresh: bool = False) -> list[Path]:
+    """Folders that carry and are not there yet: a typo perhaps, or a drive that is away; each is made soon.
+
+    fresh: for a new room; its folder may well be new, but hardly the one around it. UsageError as look_into.
+    """
+    folders = [Path(spec.partition(":")[2]) for spec in checked_carriers(specs) if _FOLDER.match(spec)]
+    wanted = [folder.parent if fresh else folder for folder in folders]
+    with trio.move_on_after(_PATIENCE):  # of a drive that does not answer the node tells
+        return await trio.to_thread.run_sync(_missing, wanted, abandon_on_cancel=True)
+    return []
+
+
+def places_of(way: object, via: Sequence[str]) -> Sequence[str]:
+    """Where a newcomer looks: what it was told, else what its invitation names."""
+    return via or (way.carriers if isinstance(way, Invitation) else ())
+
+
+def _missing(folders: list[Path]) -> list[Path]:
+    return [folder for folder in folders if not os.path.lexists(folder)]
 
 
 async def await_offer(via: Sequence[str]) -> Offer:

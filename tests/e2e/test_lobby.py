@@ -59,3 +59,19 @@ async def test_what_killed_nodes_left_in_a_lobby_goes_when_they_are_back(tmp_pat
         for name in ("ann", "bob", "cal"):
             await homes.nodes.pop(name).stop()
         assert {name for name in _files(lobby) if not name.startswith("profile/")} == {"session.json"}
+
+
+async def test_a_folder_with_a_typo_in_its_name_is_told_of_before_it_is_made(tmp_path: Path) -> None:
+    async with family() as children:
+        homes = Homes(children, tmp_path)
+        token = await homes.found()
+        ann = homes.nodes["ann"]
+        assert b"is not there" not in ann.complaints, "a new room's folder may be new"
+        bob = await homes.start("bob", "join", token, "--as", "bob", "--via", f"dir:{tmp_path / 'lobyb'}")
+        await bob.wait_for("notice", within=PATIENCE)
+        said = f"! The folder {tmp_path / 'lobyb'} is not there, so an empty one is made.".encode()
+        assert said in bob.complaints
+        far = tmp_path / "not mounted" / "tea"
+        cal = await homes.start("cal", "new", "tea", "--as", "cal", "--via", f"dir:{far}")
+        await cal.wait_for("room", within=PATIENCE)
+        assert f"! The folder {far.parent} is not there".encode() in cal.complaints
