@@ -1,6 +1,6 @@
 """WebRTC for trio: the one event loop of asyncio, which addresses connections get, and their opening and end.
 
-With the other node/webrtc_*.py the only files that see asyncio and aiortc.
+Five files alone see asyncio and aiortc: this one, webrtc_connection, webrtc_guards, webrtc_ice, webrtc_turn.
 """
 
 import asyncio

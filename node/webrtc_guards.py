@@ -1,6 +1,6 @@
 """aiortc and aioice as we use them, mended: what hostile packets may cost, and how patiently a check is sent.
 
-Beside node/webrtc.py the only file that sees them. Each mend says what it is for; all were reproduced with
+Each mend says what it is for; all were reproduced with
 aiortc 1.16 and aioice 0.13. They touch private parts, so both are pinned to the minor version.
 """
 

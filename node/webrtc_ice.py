@@ -78,10 +78,6 @@ class Outside:
         found = [Candidate("srflx", *each) for each in list(mapped)[:MAX_MAPPED]]
         return found + ([] if self._relay is None else [Candidate("relay", *self._relay.relayed)])
 
-    @property
-    def relay_lost(self) -> TurnFailed | None:
-        return None if self._relay is None else self._relay.lost
-
     def stop(self) -> None:
         """Keep nothing alive any more; sockets are closed with the connection they belong to."""
         if self._keeping is not None:

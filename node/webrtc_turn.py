@@ -90,7 +90,6 @@ class Allocation(asyncio.DatagramProtocol):
     def __init__(self, server: TurnServer, *, faults: Counter[str]) -> None:
         self.relayed: Address = ("", 0)
         self.local: Address = ("", 0)
-        self.lost: TurnFailed | None = None
         self.on_lost: Callable[[TurnFailed], None] = lambda _why: None
         self.receiver: Any = None  # aioice's StunProtocol
         self._server = server
@@ -190,7 +189,6 @@ class Allocation(asyncio.DatagramProtocol):
 
     def _lose(self, why: TurnFailed) -> None:
         logger.warning("turn: the allocation at %s is lost: %s", self._server.server, why)
-        self.lost = why
         self.drop()
         self.on_lost(why)
 
