@@ -46,8 +46,12 @@ async def test_a_room_remembers_its_servers_and_is_not_given_others_while_it_is_
         code, output, _ = await output_of("chat", "--stun", "127.0.0.1:10", *home)
         assert code == 2
         assert "is open already" in json.loads(output)["message"]
-    room = Home.at(tmp_path / "ann").room(None)
-    assert room.ice == IceServers(stun=(Server("127.0.0.1", 9),))
+        await new.stop()
+        again = ("new", "r2", "--as", "ann", "--via", "paste", "--continues", "r", *home)
+        await (await children.start("ann", *again)).wait_for("room", within=PATIENCE)
+    rooms = Home.at(tmp_path / "ann").rooms()
+    servers = IceServers(stun=(Server("127.0.0.1", 9),))
+    assert [(room.name, room.ice) for room in rooms] == [("r", servers), ("r2", servers)]
 
 
 def test_who_uses_a_relay_only_is_told_what_is_true_then() -> None:
