@@ -4,8 +4,10 @@ They meet in one shared folder and connect over WebRTC; the first step that does
 """
 
 import re
+import shlex
 import shutil
 import statistics
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,10 +39,10 @@ _SAYINGS: Final = (
 
 _LIES: Final = ("the money is in the blue tin", "the money is in the red tin")
 
-NEXT: Final = """
+_NEXT: Final = """
 Every step held. Try it yourself, in two terminals:
 
-  pigeon new tea --as ann --via dir:/tmp/lobby --home /tmp/ann     (prints an invitation)
+{activate}  pigeon new tea --as ann --via dir:/tmp/lobby --home /tmp/ann     (prints an invitation)
   pigeon join TOKEN --as bob --home /tmp/bob                       (then, at ann's: /admit bob)
 
 and while that runs, in a third:
@@ -48,6 +50,15 @@ and while that runs, in a third:
   pigeon log --home /tmp/ann
   pigeon status --why --home /tmp/bob
   pigeon verify --store --home /tmp/ann"""
+
+
+def what_next(program: Path) -> str:
+    """What to try. `program`: this one; who cannot call it by its name alone is told how to."""
+    script = program.absolute().parent / "activate"
+    away = shutil.which("pigeon") is None and script.is_file()
+    return _NEXT.format(
+        activate=f"  source {shlex.quote(str(script))}     (first, in each)\n" if away else ""
+    )
 
 
 async def demo(settings: Settings, *, members: int, messages: int, keep: Path | None) -> int:
@@ -67,7 +78,7 @@ async def demo(settings: Settings, *, members: int, messages: int, keep: Path | 
         raise NodeError(
             "The demo took too long.", "The machine may be busy; give it --timeout.", exit_code=Exit.NO
         )
-    await story.tell(NEXT)
+    await story.tell(what_next(Path(sys.argv[0])))
     return Exit.DONE
 
 
