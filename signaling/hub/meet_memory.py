@@ -6,32 +6,13 @@ from typing import Final
 
 import trio
 
+from signaling.hub.held import HeldRequests
 from signaling.hub.meet_store import Held, Holder, Snapshot
 from signaling.hub.store import StoreAway
 
 _MAX_QUEUES: Final = 10_000
 _MAX_BYTES: Final = 32 * 1024 * 1024
 _MAX_PAIRS: Final = 200_000
-
-
-class _Inbox:
-    def __init__(self, holder: Holder) -> None:
-        self.holder = holder
-        self._reply: bytes | None = None
-        self._came = trio.Event()
-
-    def put(self, reply: bytes) -> None:
-        if self._reply is None:
-            self._reply = reply
-            self._came.set()
-
-    async def receive(self) -> bytes:
-        await self._came.wait()
-        assert self._reply is not None
-        return self._reply
-
-    def receive_nowait(self) -> bytes | None:
-        return self._reply
 
 
 class MemoryMeetStore:
@@ -41,8 +22,7 @@ class MemoryMeetStore:
         self._clock = clock
         self._queues: dict[str, tuple[bytes, float]] = {}
         self._bytes = 0
-        self._held: dict[Holder, _Inbox] = {}
-        self._given = 0
+        self._held = HeldRequests()
         self._pairs: dict[str, float] = {}  # when each is forgotten
 
     def __len__(self) -> int:
@@ -78,21 +58,12 @@ class MemoryMeetStore:
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[Held]:
-        self._given += 1
-        inbox = _Inbox(Holder(str(self._given)))
-        self._held[inbox.holder] = inbox
-        try:
-            yield inbox
-        finally:
-            del self._held[inbox.holder]
+        with self._held.hold() as held:
+            yield held
 
     async def hand(self, holder: Holder, reply: bytes) -> bool:
         await trio.lowlevel.checkpoint()
-        inbox = self._held.get(holder)
-        if inbox is None:
-            return False
-        inbox.put(reply)
-        return True
+        return self._held.put(holder, reply)
 
     async def paired(self, pairs: Sequence[str]) -> list[bool]:
         await trio.lowlevel.checkpoint()

@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from signaling.hub.held import HeldRequests
 from signaling.hub.meet_store import MAX_QUEUE, MAX_REPLY, Held, Holder, Snapshot
 from signaling.hub.redis_link import Era, RedisLink
 from signaling.hub.redis_scripts import ELSEWHERE, LOAD, PAIRED, PREFIX, REMEMBER, SWAP, SWEEP
@@ -25,28 +26,6 @@ _MAX_PAIRS: Final = 200_000
 _FULL: Final = "Too many wait at this hub just now. Try again in a minute."
 
 
-class _Inbox:
-    """One request that this hub holds."""
-
-    def __init__(self, holder: Holder) -> None:
-        self.holder = holder
-        self._reply: bytes | None = None
-        self._came = trio.Event()
-
-    def put(self, reply: bytes) -> None:
-        if self._reply is None:
-            self._reply = reply
-            self._came.set()
-
-    async def receive(self) -> bytes:
-        await self._came.wait()
-        assert self._reply is not None
-        return self._reply
-
-    def receive_nowait(self) -> bytes | None:
-        return self._reply
-
-
 class RedisMeetStore:
     """A MeetStore. A holder is the name of a hub, and a number of its own; each hub listens under its name.
 
@@ -56,8 +35,7 @@ class RedisMeetStore:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._name = secrets.token_hex(8)
-        self._held: dict[Holder, _Inbox] = {}
-        self._given = 0
+        self._held = HeldRequests(prefix=f"{self._name}:")
 
     async def load(self, queue: str) -> Snapshot:
         data, now = await self._link.era.run(LOAD, (_QUEUE + queue,))
@@ -84,35 +62,24 @@ class RedisMeetStore:
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[Held]:
-        self._given += 1
-        inbox = _Inbox(Holder(f"{self._name}:{self._given}"))
-        self._held[inbox.holder] = inbox
-        try:
-            yield inbox
-        finally:
-            del self._held[inbox.holder]
+        with self._held.hold() as held:
+            yield held
 
     async def hand(self, holder: Holder, reply: bytes) -> bool:
         assert len(reply) <= MAX_REPLY
         hub = holder.partition(":")[0]
         if hub == self._name:
             await trio.lowlevel.checkpoint()
-            return self._put(holder, reply)
+            return self._held.put(holder, reply)
         heard = await self._link.era.ask(b"PUBLISH", (_HUB + hub).encode(), holder.encode() + b" " + reply)
         return bool(heard)
-
-    def _put(self, holder: Holder, reply: bytes) -> bool:
-        inbox = self._held.get(holder)
-        if inbox is not None:
-            inbox.put(reply)
-        return inbox is not None
 
     async def listen(self, era: Era, *, task_status: trio.TaskStatus[None]) -> None:
         """Take what other hubs hand to requests held here."""
 
         def take(message: bytes) -> None:
             holder, _, reply = message.partition(b" ")
-            self._put(Holder(str(holder, "ascii", "replace")), reply)
+            self._held.put(Holder(str(holder, "ascii", "replace")), reply)
 
         await era.listen(_HUB + self._name, take, task_status=task_status)
 
