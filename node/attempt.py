@@ -185,7 +185,9 @@ class Maker:
                 with waiting:
                     await connection.connect(offer.transport, deadline=deadline)
                 if waiting.cancelled_caught:
-                    raise ConnectFailed("The offer is over.", "Ask for a new one.")
+                    raise ConnectFailed(
+                        "The connection was not made: its time is over.", "Ask for a new token."
+                    )
             except ConnectFailed as error:
                 if connection.lost or offer.recipient is not None or offer.expires < time.time() + _SOON:
                     raise

@@ -182,7 +182,7 @@ class _Meeter:
         offer, made = await _new_offer(node, carrier), trio.current_time()
         post: Post = self.client.offer
         while not is_there.is_set():
-            if trio.current_time() - made > _RENEW:
+            if trio.current_time() - made > _RENEW or carrier.is_over(ParcelKind.OFFER, offer):
                 offer, made = await _new_offer(node, carrier), trio.current_time()
             asked = trio.current_time()
             outcome = await post(encode_shown(Shown(offer, self.nick)))

@@ -26,6 +26,10 @@ class MeetCarrier(HandCarrier):
     def shown(self) -> tuple[Shown, ...]:
         return ()
 
+    def is_over(self, kind: ParcelKind, payload: bytes) -> bool:
+        """Whether what was sent has been taken back since."""
+        return (kind, bare_parcel(kind, payload).key) not in self._shown
+
     async def taken(self, kind: ParcelKind) -> bytes:
         """The payload of the newest parcel of this kind, once there is one that was not taken yet."""
         while True:

@@ -24,6 +24,7 @@ from signaling.hub.memory import open_memory
 from signaling.hub.settings import HubSettings
 from signaling.hub.store import Stores
 from signaling.meet import Answered, Nobody, Offered, Outcome, Party
+from signaling.meet_carrier import MeetCarrier
 from signaling.meet_client import MeetClient
 from signaling.meet_signals import Namespace
 
@@ -215,6 +216,29 @@ async def test_a_hub_that_holds_nobody_is_not_asked_more_than_once_a_second(tmp_
                 await trio.sleep(0.05)
         nursery.cancel_scope.cancel()
     assert asked[2] - asked[0] > 1.9
+
+
+async def test_who_waits_shows_another_offer_once_the_machine_has_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bytes] = []
+    new_offer = node_meet._new_offer
+
+    async def noted(node: Node, carrier: MeetCarrier) -> bytes:
+        made.append(await new_offer(node, carrier))
+        return made[-1]
+
+    monkeypatch.setattr(node_meet, "_new_offer", noted)
+    async with a_hub() as hub, trio.open_nursery() as nursery:
+        nursery.start_soon(Seeker(Home.at(tmp_path / "ann"), hub.url, "ann").run)
+        await hub.somebody_waits()
+        monkeypatch.setattr("node.webrtc._addresses", lambda loopback_only: ["127.0.0.2"])
+        with trio.fail_after(PATIENCE):
+            while len(made) < 2:
+                await trio.sleep(0.05)
+        shown = decode_offer(made[1], room=None, me=None, now=int(time.time()))
+        assert [each.address for each in shown.candidates] == ["127.0.0.2"]
+        nursery.cancel_scope.cancel()
 
 
 async def test_two_who_go_by_one_name_meet(tmp_path: Path) -> None:

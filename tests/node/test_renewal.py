@@ -132,7 +132,7 @@ def after_a_night(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_what_expired_while_the_machine_slept_is_over_when_it_wakes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(Unreachable, match="The offer is over"):
+    with pytest.raises(Unreachable, match="its time is over"):
         async with (
             inviting(tmp_path, deaf=True) as (ann, first),
             by_hand(tmp_path, "bob").joining(first.token) as bob,
