@@ -58,6 +58,10 @@ async def join_streams(
     return Exit.DONE
 
 
+class _EndOfInput(UsageError):
+    """Nothing more will be typed."""
+
+
 class _Carried(Exchange):
     """Descriptions go by file, or by whoever sits at the terminal."""
 
@@ -84,9 +88,19 @@ class _Carried(Exchange):
             async for signals in heard_in(self._into, but=self._stale):
                 yield signals
             return
-        await self._said.urgent(f"Paste the {_OTHER[self._side]} of the other side, then Enter:")
         with closing(os.fdopen(self._terminal, "rb", buffering=0)):
-            yield await _pasted(self._terminal)
+            yield await self._asked()
+
+    async def _asked(self) -> Heard:
+        """Ask until it is one: a new offer would have to be carried anew. UsageError at the end of input."""
+        while True:
+            await self._said.urgent(f"Paste the {_OTHER[self._side]} of the other side, then Enter:")
+            try:
+                return await _pasted(self._terminal)
+            except _EndOfInput:
+                raise
+            except UsageError as error:
+                await self._said.urgent(f"! {error.message}\n  {error.hint}")
 
 
 class _Standard(Streams):
@@ -138,8 +152,12 @@ async def _pasted(terminal: int) -> Heard:
             piece = os.read(terminal, _CHUNK)
             text += piece
             if not piece or _END_OF_INPUT in piece:
-                return understood(text)
-            if text.lstrip()[:1] not in (b"", b"{", b"[") or text.endswith(b"\n\n"):
+                try:
+                    return understood(text)
+                except UsageError as error:
+                    raise _EndOfInput(error.message, error.hint) from error
+            junk = text.lstrip()[:1] not in (b"", b"{", b"[")
+            if (junk and (text.endswith(b"\n") or len(text) > _CHUNK)) or text.endswith(b"\n\n"):
                 return understood(text)  # which says that it is none
             if text.endswith(b"\n") and (signals := whole(text)) is not None:
                 return signals

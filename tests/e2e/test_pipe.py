@@ -210,6 +210,9 @@ async def test_by_hand_at_two_terminals_the_lines_are_shown_and_pasted() -> None
             await other.wait_for(prompt, within=PATIENCE)
             await other.type(f"{offer[:300]}\n{offer[300:]}\n")
             answer = (await other.wait_for(shown % "answer", within=PATIENCE))[1]
+            await one.type("here it comes\n")
+            sorry = await one.wait_for("This is not the JSON of a session description", within=PATIENCE)
+            await one.wait_for(prompt, within=PATIENCE, since=sorry.end())
             await one.type(f"{answer}\n")
             for each in (one, other):
                 await each.wait_for("Connected", within=PATIENCE)
