@@ -18,6 +18,7 @@ PATIENCE: Final = 10.0
 """Seconds without the hub, once it was there, until we give up."""
 _HELD: Final = 90.0  # seconds; a hub holds a request for fifteen, or as long as it likes
 _MAX_BUSY: Final = 60.0  # seconds that a hub may put us off
+_SOME_TIME: Final = 1.0
 _CONNECT: Final = 5.0
 _MAX_REPLY: Final = 64 * 1024
 _BACKOFF: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -83,7 +84,8 @@ class MeetClient:
             try:
                 return await self._post_once(body)
             except HubAway as error:
-                if trio.current_time() - began >= _BACKOFF[-1]:  # it was held before it broke
+                if _was_broken(error) and trio.current_time() - began >= _SOME_TIME:  # it was held before
+                    self._reached = True
                     give_up = trio.current_time() + PATIENCE
                 if not self._reached or trio.current_time() >= give_up:
                     raise
@@ -113,6 +115,13 @@ class MeetClient:
             self.round_trips += 1
             return response.status_code, bytes(said), _header(response)
         raise HubAway("The hub does not answer.")
+
+
+def _was_broken(error: HubAway) -> bool:
+    """Whether a connection that was there ended, while one that never came about, or was silent, is none."""
+    import httpx
+
+    return isinstance(error.__cause__, httpx.ReadError | httpx.RemoteProtocolError)
 
 
 def _header(response: "httpx.Response") -> str:

@@ -150,6 +150,37 @@ async def test_a_hub_that_goes_on_answering_for_ever_is_given_up(
             await ann.offer(b"offer")
 
 
+async def test_a_hub_that_is_started_anew_while_it_holds_the_first_request_is_asked_again() -> None:
+    asked = 0
+
+    async def restarted(stream: trio.SocketStream) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await trio.sleep(1.1)
+        else:
+            await stream.send_all(b"HTTP/1.1 299 X\r\nContent-Length: 2\r\n\r\n{}")
+
+    async with a_server(restarted) as url, MeetClient(url, TEA) as ann:
+        assert await ann.offer(b"offer") == Nobody(elsewhere=False)
+
+
+async def test_a_hub_that_falls_silent_for_good_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [b"HTTP/1.1 299 X\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"]
+
+    async def silent(stream: trio.SocketStream) -> None:
+        if not answers:
+            await trio.sleep_forever()
+        await stream.send_all(answers.pop())
+
+    for name, value in (("_HELD", 1.2), ("PATIENCE", 1.0), ("_BACKOFF", (0.1, 0.5))):
+        monkeypatch.setattr(meet_client, name, value)
+    async with a_server(silent) as url, MeetClient(url, TEA) as ann:
+        assert await ann.offer(b"offer") == Nobody(elsewhere=False)
+        with pytest.raises(HubAway), trio.fail_after(5):
+            await ann.offer(b"offer")
+
+
 async def test_a_hub_that_breaks_off_while_it_holds_us_is_asked_again() -> None:
     told: list[str] = []
     answers = [
