@@ -102,7 +102,7 @@ class TurnServer:
 async def turn_server(
     host: Host, folder: Path, *, port: int = 3478, more: str = ""
 ) -> AsyncIterator[TurnServer]:
-    """One on this host, STUN and TURN at the same port; gone afterwards. `more`: lines of its configuration."""
+    """One on this host, STUN and TURN at the same port; gone afterwards. `more`: lines for its settings."""
     folder.mkdir(parents=True, exist_ok=True)
     server = TurnServer(host, port, folder, more)
     try:
