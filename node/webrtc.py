@@ -7,7 +7,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -30,6 +30,7 @@ _Kind = TypeVar("_Kind", bound=Connection)
 
 _GATHER_DEADLINE: Final = 3.0
 _CLOSE_DEADLINE: Final = 3.0
+_MAX_TOLD, _TOLD_WITHIN = 8, 60.0  # sentences about servers in so many seconds
 _LOOPBACK: Final = "127.0.0.1"
 
 
@@ -81,6 +82,8 @@ class Rtc:
         self._lookup = Lookup()
         self._tell = tell
         self._troubles: dict[str, str] = {}
+        self._said: dict[str, str] = {}  # of these, to people
+        self._told_at: deque[float] = deque(maxlen=_MAX_TOLD)
         self.findings: tuple[Finding, ...] = ()
         """What servers said when they were asked last."""
         self.faults = faults
@@ -137,6 +140,22 @@ class Rtc:
                 self.faults["webrtc: close took too long"] += 1
                 closing.cancel()
 
+    def _tell_changes(self) -> None:
+        """What people were told before and is so no more; a server may change its mind with each question."""
+        for server in sorted(self._said.keys() | self._troubles.keys()):
+            trouble = self._troubles.get(server)
+            if trouble == self._said.get(server):
+                continue
+            now = trio.current_time()
+            if len(self._told_at) == _MAX_TOLD and now - self._told_at[0] < _TOLD_WITHIN:
+                return
+            self._told_at.append(now)
+            self._tell(trouble or f"{server} answers again.")
+            if trouble is None:
+                del self._said[server]
+            else:
+                self._said[server] = trouble
+
     def _addresses(self, servers: Reachable) -> list[str]:
         """Those that get a socket of their own; with room for what the servers give."""
         if self._ice.relay_only:
@@ -150,12 +169,8 @@ class Rtc:
             with trio.move_on_after(_GATHER_DEADLINE):
                 await self._loop.run_aio_coroutine(connection._ask(servers))
         findings = self.findings = connection.findings = (*servers.wrong, *connection.findings)
-        for server, trouble in (now := troubles(findings)).items():
-            if self._troubles.get(server) != trouble:
-                self._tell(trouble)
-        for server in self._troubles.keys() - now.keys():
-            self._tell(f"{server} answers again.")
-        self._troubles = now
+        self._troubles = troubles(findings)
+        self._tell_changes()
         if self._ice.relay_only:
             _check_relayed(connection)
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from subprocess import PIPE
 
@@ -143,6 +144,10 @@ async def test_with_relay_only_no_address_of_a_host_is_in_anything_and_nothing_g
         await nodes["cal"].wait_for("peer", within=PATIENCE, where=lambda event: event["nick"] == "bob")
         await say(nodes["bob"], "hello from bob", to=nodes["cal"])
         await say(nodes["cal"], "hello from cal", to=nodes["bob"])
+        for host in world.hosts.values():
+            places = udp_peers(host)
+            assert places, "those to the server"
+            assert set(places) == {world.turn.host.address}, "a socket that others could write to"
         code, status, _ = await finished(world, "bob", "status")
         assert code == 0
         for name, node in nodes.items():
@@ -159,6 +164,13 @@ async def test_with_relay_only_no_address_of_a_host_is_in_anything_and_nothing_g
             world.assert_no_address_in(content, where=path, of=names)
             assert PASSWORD.encode() not in content
             assert not path.endswith("room.json") or b'"relay_only": true' in content
+
+
+def udp_peers(host: Host) -> list[str]:
+    """Whom each UDP socket there is connected with; 0.0.0.0 where it takes from anybody."""
+    tables = [host.do("cat", f"/proc/net/{file}").splitlines()[1:] for file in ("udp", "udp6")]
+    others = [line.split()[2].partition(":")[0] for lines in tables for line in lines]
+    return [str(ip_address(bytes.fromhex(other)[::-1])) for other in others]
 
 
 async def finished(world: Relayed, name: str, *arguments: str) -> tuple[int, bytes, str]:

@@ -76,6 +76,21 @@ async def test_silent_servers_cost_half_a_second_in_all_and_are_told_of_once() -
             assert rtc.troubles == []
 
 
+async def test_a_server_that_answers_every_other_time_is_not_told_of_every_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("node.webrtc_ice.STUN_DEADLINE", 0.25)
+    told: list[str] = []
+    async with ice_peer(sees(*OUTSIDE)) as peer:
+        ice = IceServers(stun=(peer.server,))
+        async with open_rtc(loopback_only=True, ice=ice, tell=told.append) as rtc:
+            for number in range(16):
+                peer.answer = sees(*OUTSIDE) if number % 2 else says_nothing
+                async with rtc.connection(Role.OFFERER):
+                    assert bool(rtc.troubles) is (number % 2 == 0)
+    assert len(told) == 8, told
+
+
 async def test_where_nobody_listens_is_known_before_the_deadline() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
         closed.bind(("127.0.0.1", 0))
