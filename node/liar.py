@@ -28,6 +28,7 @@ from node.events import AnyEvent, NoticeEvent, RoomEvent
 from node.failure import one_error
 from node.mesh import Mesh
 from node.node import Node
+from node.terms import settle
 
 _LOOK_AGAIN: Final = 0.1
 
@@ -71,7 +72,7 @@ class Liar(Node):
     """The node, on a mesh with two faces."""
 
     def __init__(self, home: Home, room: RoomConfig) -> None:
-        super().__init__(home, room, nick="", via=(), loopback_only=False)
+        super().__init__(home, settle(home, room))
         self.mesh = TwoFaced(
             inbox=self._inbox[0], is_member=self._is_member, on_change=self._on_change, faults=self.faults
         )

@@ -12,17 +12,16 @@ import trio
 from nacl.signing import SigningKey
 
 from chain.committee import LARGEST_UNANIMOUS
-from chain.control import MAX_NICK
 from chain.effects import Arrived, Input
 from chain.ids import MemberId
 from node.acquaintance import Acquaintances, known_nicks
 from node.api import MemberView
 from node.bus import Bus
 from node.carriage import Carriage, friends_of
-from node.config import DEFAULT_OFFER_LIFE, Home, RoomConfig
+from node.config import Home, RoomConfig
 from node.control import serve_control
-from node.create import check_name, checked_carriers, create_room, read_invitation
-from node.errors import NotAMember, Unreachable, UsageError
+from node.create import create_room, read_invitation
+from node.errors import NotAMember, Unreachable
 from node.events import (
     AdmittedEvent,
     AnyEvent,
@@ -33,16 +32,17 @@ from node.events import (
     StatusEvent,
 )
 from node.failure import one_error
-from node.ice_servers import IceOptions, IceServers
+from node.ice_servers import IceOptions
 from node.introduce import InBand
 from node.joining import Newcomer, Way
 from node.lock import room_lock
 from node.mesh import Line, Mesh
-from node.opening import GONE, Belongings, begin_store, find_belongings, renew_vote_key, settings_from
+from node.opening import GONE, Belongings, begin_store, find_belongings, renew_vote_key
 from node.password import keep_password, kept_password
 from node.reception import AskPassword, nobody_to_ask
 from node.seat import Seat
 from node.succession import predecessor
+from node.terms import Terms, settle
 from node.threshold import Threshold
 from node.webrtc import Rtc, open_rtc
 from signaling.carrier import Carrier
@@ -58,7 +58,6 @@ logger = logging.getLogger(__name__)
 
 _INBOX: Final = 64  # inputs; a link that brings more waits
 _FAREWELL: Final = 2.0  # seconds to hand peers what is queued for them
-_BY_HAND: Final = ("paste",)  # the carrier of who comes with an offer and names none
 _LAST_CALL: Final = 10.0  # seconds a former member gives those who may not know that it is one
 
 
@@ -88,17 +87,8 @@ async def open_node(
     Raises RoomLocked when another process has the room open, Mismatch for another's store, NodeError for what
     else stands in the way. When the node fails later, the block is cancelled and the error raised from here.
     """
-    node = Node(
-        home,
-        target,
-        nick=nick,
-        via=via,
-        password=password,
-        offer_life=offer_life,
-        ice=ice,
-        beside=beside,
-        loopback_only=loopback_only,
-    )
+    terms = settle(home, target, nick=nick, via=via, offer_life=offer_life, ice=ice)
+    node = Node(home, terms, password=password, beside=beside, loopback_only=loopback_only)
     with one_error():
         async with trio.open_nursery() as nursery:
             await nursery.start(node._serve)
@@ -114,49 +104,19 @@ class Node:
     def __init__(
         self,
         home: Home,
-        target: RoomConfig | Way,
+        terms: Terms,
         *,
-        nick: str,
-        via: Sequence[str],
         password: AskPassword = nobody_to_ask,
-        offer_life: int | None = None,
-        ice: IceOptions | None = None,
         beside: Sequence[Carrier] = (),
-        loopback_only: bool,
+        loopback_only: bool = False,
     ) -> None:
         self.faults: Counter[str] = Counter()
         """What peers, carriers and packets did wrong, counted."""
         self._home = home
-        self._way = None if isinstance(target, RoomConfig) else target
-        self._config = target if isinstance(target, RoomConfig) else home.find(target.room.hex())
-        self._fingerprint = target.fingerprint if isinstance(target, RoomConfig) else target.room.hex()
+        self._terms = terms
+        self._config = terms.config
         self._loopback_only = loopback_only
         self._beside = beside
-        self._nick = nick
-        self._via = checked_carriers(via)
-        if self._config is None:
-            check_name(nick, what="A nick", limit=MAX_NICK)
-            assert self._way is not None
-            if isinstance(self._way, Offer) and not self._way.invites:
-                raise UsageError(
-                    "This token is for members of its room, and invites nobody.",
-                    "Ask a member for an invitation.",
-                )
-            hints = self._way.carriers if isinstance(self._way, Invitation) else _BY_HAND
-            self._via = self._via or checked_carriers(hints)
-        elif self._via and self._via != self._config.via:
-            self._config = msgspec.structs.replace(self._config, via=self._via)
-        else:
-            self._via = self._config.via
-        if self._config is not None and offer_life is not None:
-            self._config = msgspec.structs.replace(self._config, offer_life=offer_life)
-        if self._config is not None:
-            offer_life = self._config.offer_life
-        self._offer_life = DEFAULT_OFFER_LIFE if offer_life is None else offer_life
-        remembered = IceServers() if self._config is None else self._config.ice
-        self._ice = (ice or IceOptions()).over(remembered)
-        if self._config is not None and self._ice != remembered:
-            self._config = msgspec.structs.replace(self._config, **self._ice.to_settings())
         self._rtc: Rtc | None = None
         self._bus = Bus()
         self._inbox = trio.open_memory_channel[Input](_INBOX)
@@ -178,12 +138,12 @@ class Node:
             seat=lambda: self._seat,
             newcomer=lambda: self._newcomer,
             is_leaving=self._stop.is_set,
-            room=RoomId(bytes.fromhex(self._fingerprint)),
+            room=RoomId(terms.room),
             mesh=self._mesh,
             bus=self._bus,
             invitation=self._invitation,
             password=password,
-            keep_secret=partial(keep_password, home, self._fingerprint),
+            keep_secret=partial(keep_password, home, terms.fingerprint),
             faults=self.faults,
         )
 
@@ -298,26 +258,27 @@ class Node:
 
     async def _serve(self, *, task_status: "trio.TaskStatus[None]") -> None:
         """Everything that runs. Once started it is ended by `_stop` only, so that it can say goodbye."""
+        terms = self._terms
         with trio.CancelScope() as scope:
             async with AsyncExitStack() as stack:
-                stack.enter_context(room_lock(self._home, self._fingerprint))
+                stack.enter_context(room_lock(self._home, terms.fingerprint))
                 stack.push_async_callback(self._close_seat)
                 mine = await self._find_belongings()
                 identity, vote = mine.identity, mine.vote
                 if mine.store is not None:
                     await self._sit_down(mine.store, identity, vote, restarted=not mine.fresh, lost=mine.lost)
                 self._carriage = carriage = Carriage(
-                    self._via,
+                    terms.via,
                     bus=self._bus,
                     faults=self.faults,
                     identity=identity,
-                    room=bytes.fromhex(self._fingerprint),
+                    room=terms.room,
                     beside=self._beside,
                 )
                 stack.push_async_callback(carriage.aclose)
                 in_band = InBand(
                     me=bytes(identity.verify_key),
-                    room=bytes.fromhex(self._fingerprint),
+                    room=terms.room,
                     members=self._members,
                     mesh=self._mesh,
                     faults=self.faults,
@@ -326,18 +287,17 @@ class Node:
                 self._threshold.pairing.start(carriage.carriers, me=Identity(bytes(identity.verify_key)))
                 rtc = self._rtc = await stack.enter_async_context(
                     open_rtc(
-                        loopback_only=self._loopback_only, ice=self._ice, tell=self._tell, faults=self.faults
+                        loopback_only=self._loopback_only, ice=terms.ice, tell=self._tell, faults=self.faults
                     )
                 )
                 await rtc.prove()
                 links: tuple[trio.MemorySendChannel[Line], trio.MemoryReceiveChannel[Line]]
                 links = trio.open_memory_channel(0)
                 if self._seat is None:
-                    assert self._way is not None
-                    self._nick = self._nick or (self._config.nick if self._config is not None else "")
+                    assert terms.way is not None
                     self._newcomer = Newcomer(
-                        way=self._way,
-                        nick=self._nick,
+                        way=terms.way,
+                        nick=terms.nick,
                         identity=identity,
                         vote=vote,
                         mesh=self._mesh,
@@ -347,12 +307,12 @@ class Node:
                         faults=self.faults,
                     )
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(serve_control, self, self._home.socket_file(self._fingerprint))
+                    await nursery.start(serve_control, self, self._home.socket_file(terms.fingerprint))
                     nursery.start_soon(self._live, identity, vote, not mine.fresh)
                     nursery.start_soon(self._mesh.run, links[1])
-                    first = self._way if isinstance(self._way, Offer) else None
+                    first = terms.way if isinstance(terms.way, Offer) else None
                     meet = partial(self._threshold.meet, rtc=rtc, carriage=carriage, first=first)
-                    meet = partial(meet, offer_life=self._offer_life)
+                    meet = partial(meet, offer_life=terms.offer_life)
                     nursery.start_soon(partial(meet, identity=identity, links=links[0], in_band=in_band))
                     nursery.start_soon(self._show, carriage, identity)
                     nursery.start_soon(self._threshold.despair, carriage)
@@ -407,9 +367,7 @@ class Node:
         if self._newcomer is not None:
             admitted = await self._newcomer.run()
             me = MemberId(bytes(identity.verify_key))
-            self._config = settings_from(
-                admitted.genesis, nick=self._nick, via=self._via, offer_life=self._offer_life, ice=self._ice
-            )
+            self._config = self._terms.for_room(admitted.genesis)
             store = await trio.to_thread.run_sync(partial(begin_store, self._home, admitted, me=me))
             await self._sit_down(store, identity, vote, restarted=used_before)
             self._arrive()
@@ -436,21 +394,15 @@ class Node:
             partial(
                 find_belongings,
                 self._home,
-                self._fingerprint,
+                self._terms.fingerprint,
                 config=self._config,
-                invited=self._way is not None,
+                invited=self._terms.way is not None,
             )
         )
-        kept = partial(kept_password, self._home, self._fingerprint)
+        kept = partial(kept_password, self._home, self._terms.fingerprint)
         self._threshold.remember(await trio.to_thread.run_sync(kept))
         if found.store is not None and self._config is None:
-            self._config = settings_from(
-                found.store.genesis,
-                nick=self._nick,
-                via=self._via,
-                offer_life=self._offer_life,
-                ice=self._ice,
-            )
+            self._config = self._terms.for_room(found.store.genesis)
         return found
 
     async def _sit_down(
@@ -465,8 +417,8 @@ class Node:
             before=predecessor(self._home, store.genesis),
             restarted=restarted,
             lost=lost,
-            renew=partial(renew_vote_key, self._home, self._fingerprint),
-            evidence=self._home.evidence_directory(self._fingerprint),
+            renew=partial(renew_vote_key, self._home, self._terms.fingerprint),
+            evidence=self._home.evidence_directory(self._terms.fingerprint),
             acquaintances=Acquaintances(
                 self._home,
                 me=bytes(identity.verify_key).hex(),
@@ -481,7 +433,7 @@ class Node:
         )
         self._opened = seat
         await seat.prepare()
-        if self._home.find(self._fingerprint) != self._config:  # a full disk need not keep a room shut
+        if self._home.find(self._terms.fingerprint) != self._config:  # a full disk need not keep a room shut
             self._home.save(self._config)
         self._seat = seat
         self._admitted.set()

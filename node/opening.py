@@ -1,6 +1,5 @@
 """What a node finds of its room on disk: its keys and the store, or what a newcomer begins with."""
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -12,11 +11,9 @@ from chain.ids import MemberId
 from node.config import Home, RoomConfig
 from node.disk import create_store, identity_of, in_words, open_store, vote_key_of
 from node.errors import NotAMember
-from node.ice_servers import IceServers
 from node.keys import create_key, load_or_create_key, set_aside
 
 if TYPE_CHECKING:
-    from chain.control import Genesis
     from chain.store import Store
     from node.joining import Admitted
 
@@ -117,19 +114,3 @@ def begin_store(home: Home, admitted: "Admitted", *, me: MemberId) -> "Store":
         store.close()
         raise in_words(error) from error
     return store
-
-
-def settings_from(
-    genesis: "Genesis", *, nick: str, via: tuple[str, ...], offer_life: int, ice: IceServers
-) -> RoomConfig:
-    """What a newcomer's home remembers of the room."""
-    return RoomConfig(
-        name=genesis.name,
-        fingerprint=genesis.room_id().hex(),
-        nick=nick,
-        via=via,
-        rule=genesis.rule.value,
-        created=time.time_ns() // 1_000_000,
-        offer_life=offer_life,
-        **ice.to_settings(),
-    )
