@@ -30,7 +30,8 @@ _Kind = TypeVar("_Kind", bound=Connection)
 
 _GATHER_DEADLINE: Final = 3.0
 _CLOSE_DEADLINE: Final = 3.0
-_MAX_TOLD, _TOLD_WITHIN = 8, 60.0  # sentences about servers in so many seconds
+_MAX_TOLD: Final = 8  # sentences about servers
+_TOLD_WITHIN: Final = 60.0  # seconds
 _LOOPBACK: Final = "127.0.0.1"
 
 
