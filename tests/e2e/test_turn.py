@@ -66,6 +66,24 @@ async def test_an_offer_is_given_up_when_the_router_in_front_has_another_way_in(
         assert former.port != latter.port
 
 
+async def test_an_answer_that_waits_is_made_anew_when_the_router_has_another_way_in(tmp_path: Path) -> None:
+    async with internet() as net, stun_server(net.host()) as stun, family() as children:
+        router, open_host = net.router(), net.host()
+        open_host.guard()  # nobody comes by the offer alone
+        line = ("new", "r", "--admit", "auto", "--via", "paste", *home(tmp_path, "ann"))
+        ann = await open_host.start(children, "ann", *line)
+        token = (await ann.wait_for("invite", within=PATIENCE))["token"]
+        line = ("join", token, "--via", "paste", "--stun", stun, *home(tmp_path, "bob"))
+        bob = await router.host().start(children, "bob", *line)
+        former = (await bob.wait_for("token", within=PATIENCE))["token"]
+        router.forget()
+        over = await bob.wait_for("over", within=PATIENCE)
+        assert (over["token"], over["reason"]) == (former, "stale")
+        newest = await bob.wait_for("token", within=PATIENCE, where=lambda event: event["token"] != former)
+        await ann.say(newest["token"])
+        await bob.wait_for("admitted", within=PATIENCE)
+
+
 def mapped_in(token: str) -> Candidate:
     offer = decode_offer(from_token(token)[1], room=None, me=None, now=int(time.time()))
     (mapped,) = [each for each in offer.candidates if each.type == "srflx"]
