@@ -48,7 +48,7 @@ class Connection:
 
     __slots__ = (
         "_bounds", "_closing", "_counted", "_held", "_nudged", "_peer", "_phase", "_reader", "_shared",
-        "_sock", "busy", "due", "stream",
+        "_sock", "_who", "busy", "due", "stream",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, sock: socket.socket, peer: str) -> None:
@@ -56,6 +56,7 @@ class Connection:
         self._bounds = shared.settings
         self._sock = sock
         self._peer = peer
+        self._who = counted_as(peer)
         self._counted = 0
         self._reader: RequestReader | None = RequestReader(shared.settings)
         self._held: trio.CancelScope | None = None
@@ -83,7 +84,7 @@ class Connection:
             self._shared.counts.of["faults"] += 1
         finally:
             ended()
-            self._shared.unfinished.take(-self._counted)
+            self._shared.unfinished.take(-self._counted, who=self._who)
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
 
@@ -112,7 +113,7 @@ class Connection:
     def _count(self, waiting: int) -> None:
         """Bytes of a request that is not whole yet, into everybody's budget."""
         if waiting != self._counted:
-            if not self._shared.unfinished.take(waiting - self._counted):
+            if not self._shared.unfinished.take(waiting - self._counted, who=self._who):
                 raise Refused(503, "The hub has too much to do just now; try again in a moment.")
             self._counted = waiting
 

@@ -31,17 +31,22 @@ def forwarded_for(header: str) -> str | None:
 
 
 class Budget:
-    """Bytes that wait in memory, of everybody together."""
+    """Bytes that wait in memory, of one address and of everybody together."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, most_each: int) -> None:
         self._most = most
+        self._most_each = most_each
+        self._used: Counter[str] = Counter()
         self.used = 0
 
-    def take(self, size: int) -> bool:
+    def take(self, size: int, *, who: str) -> bool:
         """So many more, if that is allowed; a negative number gives back, which always is."""
-        if size > 0 and self.used + size > self._most:
+        if size > 0 and (self.used + size > self._most or self._used[who] + size > self._most_each):
             return False
         self.used += size
+        self._used[who] += size
+        if not self._used[who]:
+            del self._used[who]
         return True
 
 

@@ -36,6 +36,7 @@ class HubSettings:
 
     max_unfinished: int = 64 * 1024 * 1024
     """Bytes of requests that are not whole yet, of all connections together."""
+    max_unfinished_each: int = 4 * 1024 * 1024
 
     # Channels.
     max_name: int = 512

@@ -26,6 +26,8 @@ class Shared:
         self.counts = counts
         self.log = log
         self.stopping = False
-        self.unfinished = Budget(settings.max_unfinished)
+        # Behind a proxy all connections are the proxy's.
+        each = settings.max_unfinished if settings.trust_proxy else settings.max_unfinished_each
+        self.unfinished = Budget(settings.max_unfinished, most_each=each)
         self.backlogs = Backlogs(settings.max_backlogs)
         self.subscribers = Tally(most_each=settings.max_subscribers_each)

@@ -142,6 +142,28 @@ async def test_what_waits_in_memory_is_bounded_for_all_together_and_given_back()
         await hub.until(lambda: hub.shared.unfinished.used == 0)
 
 
+async def test_one_address_has_a_share_of_what_waits_and_no_more() -> None:
+    begun = b"POST /echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 60000\r\n\r\n".ljust(50_000, b"x")
+    settings = replace(PLAIN, max_unfinished=1_000_000, max_unfinished_each=80_000)
+    async with running(settings, ECHO) as hub, AsyncExitStack() as stack:
+        one, two = [await stack.enter_async_context(hub.client()) for _ in range(2)]
+        await one.send(begun)
+        await hub.until(lambda: hub.shared.unfinished.used == 50_000)
+        await two.send(begun)
+        assert (await two.rest()).startswith(b"HTTP/1.1 503 ")
+        await hub.until(lambda: hub.shared.unfinished.used == 50_000)
+        assert hub.shared.unfinished.take(50_000, who="192.0.2.1")
+
+
+async def test_behind_a_proxy_nobody_is_counted_as_the_proxy() -> None:
+    begun = b"POST /echo HTTP/1.1\r\nHost: hub\r\nContent-Length: 60000\r\n\r\n".ljust(50_000, b"x")
+    settings = replace(PLAIN, max_unfinished=1_000_000, max_unfinished_each=80_000, trust_proxy=True)
+    async with running(settings, ECHO) as hub, AsyncExitStack() as stack:
+        for _ in range(2):
+            await (await stack.enter_async_context(hub.client())).send(begun)
+        await hub.until(lambda: hub.shared.unfinished.used == 100_000)
+
+
 async def test_a_subscriber_holds_nothing_of_what_it_sent_besides() -> None:
     async with running(PLAIN, log_to=io.BytesIO()) as hub, AsyncExitStack() as stack:
         tracemalloc.start()
