@@ -65,11 +65,8 @@ async def serve_control(
         path.unlink()
     listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
     try:
-        former = os.umask(0o177)  # there is no moment at which others could connect
-        try:
-            await listener.bind(os.fspath(path))
-        finally:
-            os.umask(former)
+        await listener.bind(os.fspath(path))
+        path.chmod(0o600)  # nobody can connect before we listen; a umask would be that of all our threads
         listener.listen(16)
         clients = trio.CapacityLimiter(MAX_CLIENTS)
 

@@ -119,7 +119,7 @@ async def test_by_hand_at_two_terminals_with_a_token_wrapped_and_quoted(tmp_path
         async with terminal("join", "--as", "bob", "--home", there) as bob:
             await bob.wait_for("Paste the invitation", within=PATIENCE)
             await bob.type("is it here?\n")
-            await bob.wait_for("! There is no token", within=PATIENCE)
+            await bob.wait_for("This line holds no token", within=PATIENCE)
             first, rest = quoted(token).split("\n", 1)
             await bob.type(f"{first}\n")
             await bob.wait_for("This token is not whole yet", within=PATIENCE)

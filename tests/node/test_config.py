@@ -188,13 +188,14 @@ def test_a_runtime_directory_with_a_long_path_is_passed_over(
 
 
 def test_a_runtime_directory_that_others_may_enter_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    (tmp_path / "pigeon").mkdir()
-    (tmp_path / "pigeon").chmod(0o755)
+    runtime = tmp_path_factory.mktemp("r")  # a place whose path is too long for a socket is passed over
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    (runtime / "pigeon").mkdir()
+    (runtime / "pigeon").chmod(0o755)
     with pytest.raises(NodeError, match="not a private directory"):
-        Home.at(tmp_path).socket_file(ONE)
+        Home.at(runtime).socket_file(ONE)
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

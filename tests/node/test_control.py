@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from node.config import Home, RoomConfig
-from node.control import MAX_CLIENTS, RemoteNode, connect_control
+from node.control import MAX_CLIENTS, RemoteNode, connect_control, serve_control
 from node.errors import Exit, NodeError, Unreachable, UsageError
 from node.events import FinalEvent, RoomEvent
 from node.lock import room_lock
@@ -125,6 +125,21 @@ async def test_a_process_that_has_the_room_and_does_not_answer_is_named(
     room = RoomConfig(name="r", fingerprint="ab" * 32, nick="ann", via=())
     with room_lock(home, room.fingerprint), pytest.raises(Unreachable, match=f"{os.getpid()}"):
         await connect_control(home, room)
+
+
+async def test_sockets_that_are_made_at_once_leave_the_process_as_it_was(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        async with remote(tmp_path) as (ann, _), trio.open_nursery() as nursery:
+            paths = [ann.home.socket_file(f"{number:064x}") for number in range(20)]
+            async with trio.open_nursery() as starting:
+                for path in paths:
+                    starting.start_soon(nursery.start, serve_control, ann.node, path)
+            assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o600}
+            nursery.cancel_scope.cancel()
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
 
 
 async def test_only_its_owner_can_use_the_socket(tmp_path: Path) -> None:
