@@ -77,6 +77,9 @@ async def attack(port: int, seed: int) -> None:
 async def listener(port: int) -> AsyncIterator[trio.SocketStream]:
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         await stream.send_all(b"GET /v1/quiet/channel HTTP/1.1\r\nHost: hub\r\n\r\n")
+        said = b""
+        while b"\nid: " not in said:  # from here on it is subscribed
+            said += await stream.receive_some()
         yield stream
 
 
