@@ -3,6 +3,8 @@
 import os
 import select
 import sys
+import threading
+from typing import Final
 
 import trio
 
@@ -10,6 +12,10 @@ from console.bottom import BottomRow
 from console.sanitize import one_line
 from console.settings import Settings
 from node.events import ErrorEvent
+
+_PATIENCE: Final = 2.0  # seconds for a write whose waiter was cancelled, and which stalls
+_last: Final[dict[int, threading.Event]] = {}
+"""By descriptor, whether the latest write is done."""
 
 
 class Out:
@@ -25,7 +31,7 @@ class Out:
     async def data(self, text: bytes) -> None:
         async with self._turn:
             await self._wipe()
-            await trio.to_thread.run_sync(_write_all, sys.stdout.fileno(), text, abandon_on_cancel=True)
+            await _write(sys.stdout.fileno(), text)
 
     async def note(self, text: str) -> None:
         """A line on standard error; dropped with --quiet."""
@@ -37,7 +43,7 @@ class Out:
         encoded = f"{text}\n".encode(sys.stderr.encoding or "utf-8", "replace")
         async with self._turn:
             await self._wipe()
-            await trio.to_thread.run_sync(_write_all, sys.stderr.fileno(), encoded, abandon_on_cancel=True)
+            await _write(sys.stderr.fileno(), encoded)
 
     async def progress(self, text: str) -> bool:
         """A line that whatever comes next takes the place of; False where there is no terminal for that."""
@@ -46,7 +52,7 @@ class Out:
         encoded = f"\r\x1b[2K{text}".encode(sys.stderr.encoding or "utf-8", "replace")
         async with self._turn:
             self._unfinished = True
-            await trio.to_thread.run_sync(_write_all, sys.stderr.fileno(), encoded, abandon_on_cancel=True)
+            await _write(sys.stderr.fileno(), encoded)
         return True
 
     @property
@@ -66,16 +72,13 @@ class Out:
             change = self._bottom.show(text, columns=columns, rows=rows)
             if change:
                 encoded = change.encode(sys.stderr.encoding or "utf-8", "replace")
-                await trio.to_thread.run_sync(
-                    _write_all, sys.stderr.fileno(), encoded, abandon_on_cancel=True
-                )
+                await _write(sys.stderr.fileno(), encoded)
         return True
 
     async def _wipe(self) -> None:
         if self._unfinished:
             self._unfinished = False
-            wipe = b"\r\x1b[2K"
-            await trio.to_thread.run_sync(_write_all, sys.stderr.fileno(), wipe, abandon_on_cancel=True)
+            await _write(sys.stderr.fileno(), b"\r\x1b[2K")
 
     async def error(self, error: ErrorEvent) -> None:
         """What happened, and what to do."""
@@ -90,6 +93,23 @@ def stdin_is_terminal() -> bool:
 def stderr_is_terminal() -> bool:
     """Whether a line there can be written over."""
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+async def _write(descriptor: int, data: bytes) -> None:
+    """After whatever was to be written there before, also if nobody waits for that any more."""
+    await trio.lowlevel.checkpoint_if_cancelled()
+    before, done = _last.get(descriptor), threading.Event()
+    _last[descriptor] = done
+
+    def write() -> None:
+        try:
+            if before is not None:
+                before.wait(_PATIENCE)
+            _write_all(descriptor, data)
+        finally:
+            done.set()
+
+    await trio.to_thread.run_sync(write, abandon_on_cancel=True)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
