@@ -1,7 +1,7 @@
 # Every target works on a fresh machine: each begins with `setup`, which makes .venv with an editable install.
 PYTHON ?= python3
 BIN := .venv/bin
-JOBS ?= 2
+JOBS ?= 3
 
 .PHONY: help setup demo test check sim mutants fuzz pictures crash bench catchup pairing introduce bench-hub paths meet clean
 
