@@ -158,11 +158,15 @@ async def test_a_running_room_is_looked_at_without_disturbing_it(tmp_path: Path)
         after = all_there(tmp_path / "ann" / "rooms")
         assert after.keys() == before.keys()
 
-        # Its carrier breaks: the node knows, and the doctor asks it.
-        lobby = tmp_path / "lobby"
+        # Its carrier breaks: the node knows, and the doctor asks it. A node that runs makes a folder anew.
+        lobby, bob = tmp_path / "lobby", homes.nodes["bob"]
+        for each in (ann, bob):
+            each.process.send_signal(signal.SIGSTOP)
         lobby.rename(tmp_path / "gone")
         lobby.write_text("no folder")
-        homes.nodes["bob"].process.terminate()  # whom ann now wants back
+        for each in (ann, bob):
+            each.process.send_signal(signal.SIGCONT)
+        bob.process.terminate()  # whom ann now wants back
         await ann.wait_for("notice", within=PATIENCE, where=lambda event: str(lobby) in event["message"])
         seen = await examine(*homes.at("ann"))
         assert seen.code == 1
@@ -174,10 +178,11 @@ async def test_a_running_room_is_looked_at_without_disturbing_it(tmp_path: Path)
         try:
             seen = await examine(*homes.at("ann"))
             seen.says("room tea", "problem", f"Process {ann.process.pid}", "It hangs", "End it")
+            await bob.process.wait()
+            lobby.unlink()
+            (tmp_path / "gone").rename(lobby)
         finally:
             ann.process.send_signal(signal.SIGCONT)
-        lobby.unlink()
-        (tmp_path / "gone").rename(lobby)
         await homes.start("bob", "up")
         await ann.say("nothing happened")
         await homes.everyone_sees({"nothing happened"})

@@ -34,6 +34,7 @@ from node.events import (
 from node.joining import Newcomer, _make_request
 from node.node import Node, open_node, read_invitation
 from node.offline import check_store, read_log
+from node.terms import settle
 from signaling.invitation import invitation_key
 from signaling.refusal import Reason
 from tests.node.rooms import DEADLINE, Person, room_of
@@ -428,7 +429,8 @@ async def test_a_member_restarted_right_after_it_let_somebody_in_is_answered_by_
     ann = await Person(tmp_path, "ann").found()
     async with ann.up():
         token = (await ann.node.invite()).token
-    node = Node(Person(tmp_path, "bob").home, read_invitation(token), nick="bob", via=(), loopback_only=True)
+    home = Person(tmp_path, "bob").home
+    node = Node(home, settle(home, read_invitation(token), nick="bob"), loopback_only=True)
     node._newcomer = newcomer = Newcomer(
         known={},
         way=read_invitation(token),
