@@ -6,7 +6,6 @@ good order ends both directions; a connection that is merely gone is a failure.
 """
 
 import math
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from typing import Final, Literal, Protocol
@@ -19,7 +18,7 @@ from node.ice_servers import IceServers
 from node.link import ChannelClosed
 from node.webrtc import CONNECT_DEADLINE, Rtc, open_rtc
 from node.webrtc_inband import InBandConnection
-from signaling.description import Setup, Transport
+from signaling.description import Setup
 from signaling.errors import SignalError
 from signaling.handshake import Role
 from signaling.sdp import NotYet, SdpKind, Session, Signals, parse_signals, write_signal
@@ -185,14 +184,7 @@ def _ours(connection: InBandConnection, *, offer: Session | None = None) -> Sess
         setup = Setup.ACTPASS
     else:
         setup = Setup.PASSIVE if offer.transport.setup is Setup.ACTIVE else Setup.ACTIVE
-    transport = Transport(
-        ufrag=secrets.token_hex(4),
-        pwd=secrets.token_hex(16),
-        fingerprint=connection.fingerprint,
-        setup=setup,
-        candidates=connection.local_candidates,
-    )
-    connection.identify(transport)
+    transport = connection.describe(setup)
     if offer is None:
         return Session(kind="offer", transport=transport)
     return Session(

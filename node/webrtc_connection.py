@@ -7,6 +7,7 @@ trio-asyncio 0.16.
 
 import asyncio
 import logging
+import secrets
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -74,6 +75,18 @@ class Connection:
         """SHA-256 of our DTLS certificate, made for this connection alone."""
         fingerprints = {f.algorithm: f.value for f in self._dtls.getLocalParameters().fingerprints}
         return bytes.fromhex(fingerprints["sha-256"].replace(":", ""))
+
+    def describe(self, setup: Setup) -> Transport:
+        """A description for the other end under ICE credentials of its own, by which we go from now on."""
+        transport = Transport(
+            ufrag=secrets.token_hex(4),
+            pwd=secrets.token_hex(16),
+            fingerprint=self.fingerprint,
+            setup=setup,
+            candidates=self.local_candidates,
+        )
+        self.identify(transport)
+        return transport
 
     def identify(self, local: Transport, *, on_check: Callable[[str], bool] | None = None) -> None:
         """Go by these ICE credentials from now on: those of the description that the other end will see.

@@ -2,7 +2,6 @@
 
 import fcntl
 import ipaddress
-import secrets
 import socket
 import struct
 from collections.abc import Collection
@@ -139,7 +138,7 @@ async def link_to_itself(rtc: Rtc, *, within: float) -> str | None:
     with trio.move_on_after(within) as patience:
         try:
             async with rtc.connection(Role.OFFERER) as one, rtc.connection(Role.ANSWERER) as other:
-                offer, answer = _description(one, Setup.ACTPASS), _description(other, Setup.ACTIVE)
+                offer, answer = one.describe(Setup.ACTPASS), other.describe(Setup.ACTIVE)
 
                 async def connect(end: Connection, remote: Transport) -> None:
                     try:
@@ -161,15 +160,3 @@ async def link_to_itself(rtc: Rtc, *, within: float) -> str | None:
             return str(error)
     assert patience.cancelled_caught
     return f"nothing came within {within:g} s."
-
-
-def _description(connection: Connection, setup: Setup) -> Transport:
-    transport = Transport(
-        ufrag=secrets.token_hex(4),
-        pwd=secrets.token_hex(16),
-        fingerprint=connection.fingerprint,
-        setup=setup,
-        candidates=connection.local_candidates,
-    )
-    connection.identify(transport)
-    return transport
