@@ -5,7 +5,7 @@ This file alone sees coredis. While there is no Redis, whoever asks is told so a
 
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
@@ -204,22 +204,22 @@ def _close_all(connection: BaseConnection) -> None:
             each.close()
 
 
+async def _whole(connection: BaseConnection, connecting: Awaitable[ByteStream]) -> ByteStream:
+    try:
+        return await connecting
+    except BaseException:
+        _close_all(connection)
+        raise
+
+
 class _OverTcp(TCPConnection):
     async def _connect(self) -> ByteStream:
-        try:
-            return await super()._connect()
-        except BaseException:
-            _close_all(self)
-            raise
+        return await _whole(self, super()._connect())
 
 
 class _OverSocket(UnixDomainSocketConnection):
     async def _connect(self) -> ByteStream:
-        try:
-            return await super()._connect()
-        except BaseException:
-            _close_all(self)
-            raise
+        return await _whole(self, super()._connect())
 
 
 def _pool(url: RedisUrl) -> ConnectionPool[Any]:
